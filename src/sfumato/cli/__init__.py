@@ -1,1 +1,1 @@
-"""TODO."""
+"""The command line: one verb, one function."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Tensors and images in, tensors and images out: no settings, threads, network or database."""

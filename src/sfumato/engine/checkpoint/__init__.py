@@ -1,1 +1,1 @@
-"""TODO."""
+"""Reading, recognising, loading and saving weights."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Fast forms of the operations that take the time."""

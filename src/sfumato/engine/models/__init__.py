@@ -1,1 +1,1 @@
-"""TODO."""
+"""Definitions of the networks; attribute names are the checkpoint's keys."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Noise, schedules, guidance and the solvers."""

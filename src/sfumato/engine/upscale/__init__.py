@@ -1,1 +1,1 @@
-"""TODO."""
+"""Enlarging: latents by interpolation, pictures by resampling; files with weights join in through the same registry."""
