@@ -18,7 +18,8 @@ class UNetConfig:
         channel_mult: width multiple of each level, outermost first.
         num_res_blocks: residual blocks of each level of the encoder (the decoder has one more).
         transformer_depth: transformer blocks behind each residual block of the encoder, in order; 0 for none.
-        transformer_depth_middle: transformer blocks in the middle; 0 for none (the middle then has two residual blocks only).
+        transformer_depth_middle: transformer blocks in the middle; 0 where the middle is a single residual block (SSD-1B, Vega),
+            -1 where there is no middle at all (KOALA-700M).
         transformer_depth_output: the same for the decoder's residual blocks, in order of the decoder.
         context_dim: width of the text encoder's hidden states.
         num_heads: attention heads of every transformer (SD1: 8), or None where `head_dim` decides.
@@ -127,7 +128,8 @@ class ModelSpec:
         zero_terminal_snr: the noise schedule is rescaled so that the last step is pure noise (Lin et al. 2023).
         linear_start, linear_end, timesteps: the scaled-linear schedule.
         size: the side in pixels that the model was trained at.
-        adm: how the vector condition is composed: "sdxl" (pooled + 6 sizes), "refiner" (pooled + 4 sizes + score), "unclip", or None.
+        adm: how the vector condition is composed: "sdxl" (pooled + 6 sizes), "refiner" (pooled + 4 sizes + score), "unclip",
+            or None.
         title: name to show.
     """
 
