@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tests.parity.oracle import adopt, assert_same, need_memory, noise, randomise
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from sfumato.engine.models.clip import CLIPText
 from sfumato.engine.models.config import TextConfig
 from sfumato.engine.models.diffusion import build_text_encoder
-from tests.parity.oracle import adopt, assert_same, need_memory, noise, randomise
 
 BOS, EOS = 49406, 49407
 TINY = TextConfig(width=32, layers=5, heads=4, mlp_width=80)

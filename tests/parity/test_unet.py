@@ -3,13 +3,13 @@
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from tests.parity.names import translate, unet_prefixes
+from tests.parity.oracle import adopt, assert_same, need_memory, noise, randomise
 
 from sfumato.engine.models.attention import ContextKV, Residuals, Seams, chunked_attention
 from sfumato.engine.models.config import UNetConfig
 from sfumato.engine.models.layers import timestep_embedding
 from sfumato.engine.models.unet import UNet
-from tests.parity.names import translate, unet_prefixes
-from tests.parity.oracle import adopt, assert_same, need_memory, noise, randomise
 
 TINY = {"model_channels": 32, "norm_num_groups": 8, "context_dim": 24}
 SDXL = {

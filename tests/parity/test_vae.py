@@ -3,12 +3,12 @@
 import pytest
 import torch
 from diffusers import AutoencoderKL as Reference
+from tests.parity.names import translate, vae_prefixes
+from tests.parity.oracle import adopt, assert_same, need_memory, noise, randomise
 
 from sfumato.engine.models.attention import chunked_attention
 from sfumato.engine.models.config import VAEConfig
 from sfumato.engine.models.vae import AutoencoderKL
-from tests.parity.names import translate, vae_prefixes
-from tests.parity.oracle import adopt, assert_same, need_memory, noise, randomise
 
 TINY = VAEConfig(ch=16, norm_num_groups=4)
 CONFIGS = {
