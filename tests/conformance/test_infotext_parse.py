@@ -1,0 +1,35 @@
+import pytest
+from vectors import by_id, load
+
+from sfumato.infotext import parse, quote, setting_overrides, unquote
+from sfumato.styles import Style
+
+_, PARSE = load("infotext_parse")
+_, QUOTE = load("infotext_quote")
+
+
+def parsed(case):
+    options = case["options"]
+    return parse(
+        case["text"],
+        styles=[Style(**style) for style in case["styles"]],
+        style_handling=options.get("infotext_styles", "Apply if any"),
+        back_compatible=options.get("auto_backcompat", True),
+        old_hires_sizes=options.get("use_old_hires_fix_width_height", False),
+        skip=options.get("infotext_skip_pasting", ()),
+    )
+
+
+@pytest.mark.parametrize("case", by_id(PARSE))
+def test_parameters(case):
+    assert parsed(case) == case["expected"]
+
+
+@pytest.mark.parametrize("case", by_id(PARSE))
+def test_setting_overrides(case):
+    assert [list(item) for item in setting_overrides(parsed(case), case["options"])] == case["expected_overrides"]
+
+
+@pytest.mark.parametrize("case", by_id(QUOTE))
+def test_quoting(case):
+    assert {"quote": quote, "unquote": unquote}[case["kind"]](case["value"]) == case["expected"]
