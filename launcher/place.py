@@ -79,7 +79,7 @@ class Place:
 
     def is_ready(self, group: str) -> bool:
         """Whether `group` of packages is installed exactly as wanted: one comparison, no package work."""
-        return self.python.exists() and read_text(self.stamp(group)) == self.wanted(group)
+        return read_text(self.stamp(group)) == self.wanted(group) and self.python.exists()
 
     def link_source(self) -> None:
         """Make `import sfumato` find this copy's `src`: one line in the virtual environment, renewed where it moved."""

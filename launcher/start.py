@@ -30,7 +30,7 @@ def split_arguments(text: str, *, windows: bool = sys.platform == "win32") -> li
     try:
         return list(lexer)
     except ValueError:
-        raise LaunchError(f"COMMANDLINE_ARGS has a quotation mark without its partner: {text}") from None
+        raise LaunchError(f"COMMANDLINE_ARGS has a quotation mark without its partner: {text!r}.") from None
 
 
 def all_arguments(argv: list[str]) -> list[str]:
