@@ -44,7 +44,7 @@ def write_atomic(path: Path, data: bytes, *, replace: bool = True) -> None:
 
 
 def _claim(part: Path, path: Path) -> None:
-    """Give `part` its name only if that name is free: a hard link is atomic; file systems without links reserve the name first."""
+    """Give `part` its name only if that name is free: by a hard link, or by reserving the name where there are none."""
     try:
         os.link(part, path)
     except FileExistsError:

@@ -13,6 +13,8 @@ _WORK = 50_000
 
 def uses_emphasis(prompt: str) -> bool:
     """Whether reading `prompt` gives any piece a weight other than 1."""
+    if "(" not in prompt and "[" not in prompt:
+        return False
     pieces, ranges = _pieces(prompt)
     weights = [1.0] * pieces
     work = _WORK
@@ -44,7 +46,7 @@ def _pieces(prompt: str) -> tuple[int, list[tuple[int, int, float]]]:
         elif token == "]" and square_open:
             ranges.append((square_open.pop(), pieces, 1 / 1.1))
         else:
-            pieces += 1 + sum(1 for _ in _BREAK.finditer(token))
+            pieces += 1 + len(_BREAK.findall(token)) if "BREAK" in token else 1
     ranges += [(start, pieces, 1.1) for start in round_open]
     ranges += [(start, pieces, 1 / 1.1) for start in square_open]
     return pieces, ranges
