@@ -13,9 +13,10 @@ from sfumato.engine.models.tokenizer import Tokenizer
 WORDS = [
     word
     for line in (
-        "a photo of an astronaut riding the horse masterpiece best-quality ultra_detailed 8k (((cat))) [dog:cat:0.5] it's they'll",
-        "we've I'm you're don't he'd <lora:x:0.8> Größe naïve façade élève ﬁne Ⅷ ½ ² ٣ 日本語 한국어 ไทย हिन्दी עברית العربية русский",
-        "ΟΔΟΣ ΣΊΣΥΦΟΣ İstanbul ẞ 🙂 👩‍👩‍👧 🏳️‍🌈 🇩🇪 e\u0301\u0323 \u1e9b\u0323 --ar 16:9 1girl,",
+        "a photo of an astronaut riding the horse masterpiece best-quality ultra_detailed 8k (((cat))) [dog:cat:0.5]",
+        "it's they'll we've I'm you're don't he'd <lora:x:0.8> Größe naïve façade élève ﬁne Ⅷ ½ ² ٣ 日本語 한국어",
+        "ไทย हिन्दी עברית العربية",
+        "русский ΟΔΟΣ ΣΊΣΥΦΟΣ İstanbul ẞ 🙂 👩‍👩‍👧 🏳️‍🌈 🇩🇪 e\u0301\u0323 \u1e9b\u0323 --ar 16:9 1girl,",
         "2boys\t\n\u00a0\u3000\x1c\x85\u200b\ufeff <|endoftext|> <|startoftext|> '' ' 'tis 'S \x00 \x7f _ __init__ a_b 3.14159",
         "supercalifragilisticexpialidocious",
     )
