@@ -141,7 +141,6 @@ class HiresParameters(BaseModel):
         le=16384,
         step=8,
         unit="px",
-        infotext="First pass size-1",
         a1111="firstphase_width",
     )
     first_pass_height: int = _param(
@@ -152,6 +151,5 @@ class HiresParameters(BaseModel):
         le=16384,
         step=8,
         unit="px",
-        infotext="First pass size-2",
         a1111="firstphase_height",
     )
