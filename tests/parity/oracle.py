@@ -1,11 +1,14 @@
 """Helpers for comparing our networks with the reference implementations on random weights."""
 
 import os
+from collections.abc import Mapping
 
 import psutil
 import pytest
 import torch
 from torch import Tensor, nn
+
+from sfumato.engine.checkpoint.keys import rename
 
 TOLERANCE = 1e-4
 """Largest difference allowed, as a part of the largest value of the reference."""
@@ -38,6 +41,18 @@ def adopt(ours: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
     """Give a module built on `meta` these tensors without copying; every name must fit."""
     ours.load_state_dict(tensors, strict=True, assign=True)
     return ours.eval()
+
+
+def translate(ours: nn.Module, theirs: nn.Module, modules: Mapping[str, str]) -> dict[str, Tensor]:
+    """Their tensors under our names, as views in our shapes; both sides must be used up.
+
+    Args:
+        modules: the product's own map from our module paths to theirs.
+    """
+    tensors = dict(theirs.state_dict())
+    result = {name: tensors.pop(rename(name, modules)).view(wanted.shape) for name, wanted in ours.state_dict().items()}
+    assert not tensors, f"parameters of the reference that have no place here: {sorted(tensors)[:5]}"
+    return result
 
 
 def assert_same(got: Tensor, want: Tensor) -> None:

@@ -3,9 +3,9 @@
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
-from tests.parity.names import translate, unet_prefixes
-from tests.parity.oracle import adopt, assert_same, need_memory, noise, randomise
+from tests.parity.oracle import adopt, assert_same, need_memory, noise, randomise, translate
 
+from sfumato.engine.checkpoint.keys import unet_modules_of
 from sfumato.engine.models.attention import ContextKV, Residuals, Seams, chunked_attention
 from sfumato.engine.models.config import UNetConfig
 from sfumato.engine.models.layers import timestep_embedding
@@ -124,7 +124,7 @@ class Case:
         with torch.device("meta"):
             self.ours, self.theirs = UNet(config), reference(config, pooled, size_width)
         randomise(self.theirs.to_empty(device="cpu"), seed)
-        adopt(self.ours, translate(self.ours, self.theirs, unet_prefixes(self.ours)))
+        adopt(self.ours, translate(self.ours, self.theirs, unet_modules_of(config)))
         self.x = noise(batch, config.in_channels, *size, seed=seed + 1)
         self.timesteps = torch.tensor([981, 3, 500, 250][:batch])
         self.context = noise(batch, 77 if full else 9, config.context_dim, seed=seed + 2)

@@ -3,9 +3,9 @@
 import pytest
 import torch
 from diffusers import AutoencoderKL as Reference
-from tests.parity.names import translate, vae_prefixes
-from tests.parity.oracle import adopt, assert_same, need_memory, noise, randomise
+from tests.parity.oracle import adopt, assert_same, need_memory, noise, randomise, translate
 
+from sfumato.engine.checkpoint.keys import vae_modules
 from sfumato.engine.models.attention import chunked_attention
 from sfumato.engine.models.config import VAEConfig
 from sfumato.engine.models.vae import AutoencoderKL
@@ -30,7 +30,7 @@ def pair(config: VAEConfig, seed: int):
             norm_num_groups=config.norm_num_groups,
         )
     randomise(theirs.to_empty(device="cpu"), seed)
-    return adopt(ours, translate(ours, theirs, vae_prefixes(ours))), theirs
+    return adopt(ours, translate(ours, theirs, vae_modules(len(config.ch_mult), config.num_res_blocks))), theirs
 
 
 @pytest.mark.parametrize("size", [(64, 64), (40, 72), (61, 47)])
