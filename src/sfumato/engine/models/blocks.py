@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sfumato.engine.models.layers import Conv2d, GroupNorm, Linear
+from sfumato.engine.models.layers import Conv2d, GroupNorm, Linear, norm_conv
 
 
 class ResBlock(nn.Module):
@@ -31,10 +31,16 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         """[b, channels, h, w] and the activated embedding [b, emb_channels] -> [b, out_channels, h, w]."""
-        h: Tensor = self.in_layers(x)
-        h = h.add_(self.emb_layers(emb)[:, :, None, None])
-        h = self.out_layers(h)
-        return h.add_(self.skip_connection(x))
+        h = norm_conv(*_ends(self.in_layers), x, shift=self.emb_layers(emb))
+        return norm_conv(*_ends(self.out_layers), h, residual=self.skip_connection(x))
+
+
+def _ends(layers: nn.Sequential) -> tuple[GroupNorm, Conv2d]:
+    """The norm at the start and the convolution at the end of `layers`."""
+    norm, conv = layers[0], layers[-1]
+    assert isinstance(norm, GroupNorm)
+    assert isinstance(conv, Conv2d)
+    return norm, conv
 
 
 class Downsample(nn.Module):

@@ -9,19 +9,29 @@ generator.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sfumato.engine.kernels import norm, winograd
+from sfumato.engine.kernels.filters import FilterCache
+from sfumato.engine.kernels.linear import linear
+
 
 class Linear(nn.Linear):
-    """`nn.Linear` that leaves `meta` weights alone."""
+    """`nn.Linear` that leaves `meta` weights alone and takes the faster way where there is one."""
 
     def reset_parameters(self) -> None:
         """Initialise the weights, unless they have no storage."""
         if not self.weight.is_meta:
             super().reset_parameters()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [..., in_features] to [..., out_features]."""
+        return linear(x, self.weight, self.bias)
 
 
 class Embedding(nn.Embedding):
@@ -63,6 +73,10 @@ class GroupNorm(nn.GroupNorm):
         h = F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
         return F.silu(h, inplace=True) if self.silu else h
 
+    def per_channel(self, parts: norm.Moments) -> norm.Affine:
+        """What the norm does to each channel of an input with these moments."""
+        return norm.group_affine(parts, self.num_groups, self.weight, self.bias, self.eps, silu=self.silu)
+
 
 class Conv2d(nn.Conv2d):
     """A 2-D convolution whose edges can be joined (tiling) and whose padding may differ per side.
@@ -73,6 +87,7 @@ class Conv2d(nn.Conv2d):
     Attributes:
         pads: the padding as (left, right, top, bottom).
         wrap: whether the left edge continues at the right one (x) and the top one at the bottom (y); see `set_tiling`.
+        filters: where transformed filters are kept meanwhile, if they are; see `kept_filters`.
     """
 
     def __init__(
@@ -92,6 +107,7 @@ class Conv2d(nn.Conv2d):
         super().__init__(in_channels, out_channels, kernel, stride=stride, padding=even, bias=bias)
         self.pads: tuple[int, int, int, int] = pads
         self.wrap: tuple[bool, bool] = (False, False)
+        self.filters: FilterCache | None = None
 
     def reset_parameters(self) -> None:
         """Initialise the weights, unless they have no storage."""
@@ -105,9 +121,43 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve [b, c, h, w]; the memory format of `x` is kept."""
+        if self.quick(x):
+            return winograd.convolve(x, self.transformed(), self.bias, wrap=self.wrap)
         if not self.pads_itself:
             return F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
         return F.conv2d(pad(x, self.pads, self.wrap), self.weight, self.bias, self.stride)
+
+    def quick(self, x: Tensor) -> bool:
+        """Whether `x` is convolved by Winograd's algorithm."""
+        plain = self.kernel_size == (3, 3) and self.stride == (1, 1) and self.pads == (1, 1, 1, 1)
+        return plain and winograd.suits(x, self.weight)
+
+    def transformed(self) -> Tensor:
+        """The filters as Winograd's algorithm takes them."""
+        return winograd.transform_weight(self.weight) if self.filters is None else self.filters.get(self.weight)
+
+
+def norm_conv(
+    before: GroupNorm, conv: Conv2d, x: Tensor, *, shift: Tensor | None = None, residual: Tensor | None = None
+) -> Tensor:
+    """conv(before(x)) + shift + residual, in fewer passes over memory where that can be had.
+
+    Args:
+        x: [b, c, h, w].
+        shift: [b, out], added to every pixel.
+        residual: [b, out, h, w].
+
+    Returns:
+        a new tensor [b, out, h, w].
+    """
+    if conv.quick(x):
+        bias = conv.bias if shift is None else shift if conv.bias is None else shift + conv.bias
+        first = before.per_channel(norm.moments(x))
+        return winograd.convolve(x, conv.transformed(), bias, before=first, residual=residual, wrap=conv.wrap)
+    h: Tensor = conv(before(x))
+    if shift is not None:
+        h = h.add_(shift[:, :, None, None])
+    return h if residual is None else h.add_(residual)
 
 
 class TokenConv(Conv2d):
@@ -121,7 +171,7 @@ class TokenConv(Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [b, n, in_channels] to [b, n, out_channels]."""
-        return F.linear(x, self.weight.flatten(1), self.bias)
+        return linear(x, self.weight.flatten(1), self.bias)
 
 
 def to_tokens(x: Tensor) -> Tensor:
@@ -166,6 +216,25 @@ def set_tiling(model: nn.Module, x: bool, y: bool) -> None:
     for module in model.modules():
         if isinstance(module, Conv2d):
             module.wrap = (x, y)
+
+
+@contextmanager
+def kept_filters(model: nn.Module, limit: int) -> Iterator[None]:
+    """Keep the transformed filters that `model` uses, up to `limit` bytes, for the length of a sampling loop.
+
+    The weights must not change meanwhile: networks (LoRA) are applied outside of it. Results are the same bits without it.
+    """
+    cache = FilterCache(limit)
+    convolutions = [module for module in model.modules() if isinstance(module, Conv2d)]
+    before = [module.filters for module in convolutions]
+    for module in convolutions:
+        module.filters = cache
+    try:
+        yield
+    finally:
+        for module, filters in zip(convolutions, before, strict=True):
+            module.filters = filters
+        cache.clear()
 
 
 def timestep_embedding(timesteps: Tensor, width: int, *, max_period: float = 10000.0) -> Tensor:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from sfumato.engine.kernels.linear import geglu
 from sfumato.engine.models.attention import AttentionSite, ContextKV, Seams
 from sfumato.engine.models.layers import GroupNorm, LayerNorm, Linear, TokenConv, split_heads, to_image, to_tokens
 
@@ -58,8 +58,7 @@ class GEGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[b, n, width] -> [b, n, inner]."""
-        value, gate = self.proj(x).chunk(2, dim=-1)
-        return F.gelu(gate).mul_(value)
+        return geglu(x, self.proj.weight, self.proj.bias)
 
 
 class FeedForward(nn.Module):

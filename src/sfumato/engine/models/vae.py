@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from sfumato.engine.models.attention import AttentionFunction, AttentionSite, flash_attention
 from sfumato.engine.models.config import VAEConfig
-from sfumato.engine.models.layers import Conv2d, GroupNorm, TokenConv, to_image, to_tokens
+from sfumato.engine.models.layers import Conv2d, GroupNorm, TokenConv, norm_conv, to_image, to_tokens
 
 _EPS = 1e-6
 
@@ -49,8 +49,8 @@ class VAEResnetBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[b, channels, h, w] -> [b, out_channels, h, w]."""
-        h: Tensor = self.conv2(self.norm2(self.conv1(self.norm1(x))))
-        return h.add_(self.nin_shortcut(x))
+        h = norm_conv(self.norm1, self.conv1, x)
+        return norm_conv(self.norm2, self.conv2, h, residual=self.nin_shortcut(x))
 
 
 class VAEAttention(nn.Module):
