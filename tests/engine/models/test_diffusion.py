@@ -244,3 +244,20 @@ def test_a_tiled_model_rolls_with_its_input(tiny):
         torch.testing.assert_close(rolled, tiny.vae.decode(latents).roll(24, 3), rtol=1e-4, atol=1e-5)
         moved = tiny.vae.decode(latents.roll(3, 2))
         assert not torch.allclose(moved, tiny.vae.decode(latents).roll(24, 2), atol=1e-2)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_model_computes_in_the_number_format_of_its_weights(tiny, dtype):
+    """Inputs may come in float32: each network takes them over and answers in its own format, near the float32 result."""
+    tokens, steps = torch.randint(0, 99, (1, 77)), torch.tensor([999])
+    x, pixels = torch.randn(1, 4, 8, 8), torch.rand(1, 3, 32, 32)
+    other = copy.deepcopy(tiny).to(dtype)
+    results = []
+    with torch.inference_mode():
+        for model in (tiny, other):
+            context = model.text_encoders[0](tokens).hidden
+            results.append((context, model.unet(x, steps, context), model.vae.encode(pixels).mean, model.vae.decode(x)))
+    for name, want, got in zip(("text", "unet", "encoder", "decoder"), *results, strict=True):
+        assert got.dtype == dtype, name
+        error = (got.float() - want).abs().max() / want.abs().max()
+        assert float(error) < 0.1, name
