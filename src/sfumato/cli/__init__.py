@@ -1,1 +1,1 @@
-"""The command line: one verb, one function."""
+"""The command line: translates words into requests, calls the application, and writes down what it answers."""

@@ -1,0 +1,66 @@
+"""`sfumato info FILE...`: what is in a picture, checkpoint or network file."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from sfumato.cli.app import MakeApp
+from sfumato.cli.options import add_app_options, app_options
+from sfumato.cli.parser import Parser
+from sfumato.errors import NotFound, SfumatoError
+
+DESCRIPTION = (
+    "Say what is in a file: the parameters of a picture; family, precision and hashes of a checkpoint. Nothing is loaded."
+)
+
+
+def run(argv: list[str], make_app: MakeApp) -> int:
+    """Describe each file; the exit code is that of the last one that could not be read."""
+    parser = Parser("info", "FILE... [OPTIONS]", DESCRIPTION)
+    parser.add_argument("files", nargs="*", metavar="FILE", help="pictures, checkpoints, networks, diffusers folders")
+    parser.add_argument("--json", action="store_true", help="one JSON object per file")
+    add_app_options(parser, device=False)
+    found = parser.read(argv, "files")
+    if not found.files:
+        parser.error("no file was named")
+    app = make_app(app_options(found))
+    exit_code = 0
+    for name in found.files:
+        path = Path(name).expanduser()
+        try:
+            if not path.exists():
+                raise NotFound(f"There is no file {name!r}.")
+            facts = {"path": str(path)} | app.inspect(path)
+        except SfumatoError as error:
+            exit_code = error.exit_code
+            facts = {"path": str(path), "error": {"code": error.code, "message": str(error)}}
+            if not hasattr(found, "json"):
+                print(f"sfumato: {name}: {error}", file=sys.stderr)
+                continue
+        if hasattr(found, "json"):
+            print(json.dumps(facts, ensure_ascii=False, default=str))
+        else:
+            print("\n".join([*lines(facts), ""] if len(found.files) > 1 else lines(facts)))
+    return exit_code
+
+
+def lines(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+    """Nested facts as text: a line each, long texts in a block of their own, empty ones left out."""
+    for key, value in facts.items():
+        label = f"{indent}{key.replace('_', ' ')}:"
+        if value in (None, "", [], {}, ()):
+            continue
+        if isinstance(value, Mapping):
+            yield label
+            yield from lines(value, indent + "  ")
+        elif isinstance(value, list | tuple):
+            yield f"{label} {', '.join(map(str, value))}"
+        elif isinstance(value, str) and "\n" in value:
+            yield label
+            yield from (f"{indent}  {line}" for line in value.splitlines())
+        else:
+            yield f"{label} {value}"
