@@ -38,9 +38,8 @@ STORAGE_DTYPES: Mapping[str, torch.dtype] = MappingProxyType(
     }
 )
 DTYPES = frozenset(
-    ("float64", "double", "float32", "float", "float16", "half", "bfloat16", "float8_e4m3fn", "float8_e5m2")
-    + ("int64", "long", "int32", "int", "int16", "short", "int8", "uint8", "uint16", "uint32", "uint64", "bool")
-)
+    ("float64", "double", "float32", "float", "float16", "half", "bfloat16", "float8_e4m3fn", "float8_e5m2", "bool")
+) | frozenset(("int64", "long", "int32", "int", "int16", "short", "int8", "uint8", "uint16", "uint32", "uint64"))
 INERT = frozenset(
     (
         "numpy.core.multiarray.scalar",
