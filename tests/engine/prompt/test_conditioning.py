@@ -9,6 +9,7 @@ from sfumato.engine.prompt import conditioning
 from sfumato.engine.prompt.conditioning import plan_prompts
 from sfumato.engine.prompt.encode import PromptEncoder
 from sfumato.engine.prompt.timeline import Clock
+from sfumato.engine.sampling.guidance import active
 from sfumato.errors import InvalidRequest
 
 LONG = ", ".join(["a red fox in the snow"] * 20)
@@ -107,7 +108,7 @@ def test_padding_keeps_the_vector():
 
 def test_too_many_parts(encoder, monkeypatch):
     monkeypatch.setattr(conditioning, "MAX_PARTS", 2)
-    assert len(plan_prompts(encoder, "a AND b", "", Clock(4)).parts) == 2
+    assert len(plan_prompts(encoder, "a AND b", "", Clock(4)).at(0).positive) == 2
     with pytest.raises(InvalidRequest, match="joins 3 parts with AND"):
         plan_prompts(encoder, "a AND b AND c", "", Clock(4))
 
@@ -119,3 +120,13 @@ def test_a_plan_does_not_depend_on_another(model, encoder):
     for calls in range(5):
         assert torch.equal(among.at(calls).positive[0][0].hidden, alone.at(calls).positive[0][0].hidden)
         assert torch.equal(among.at(calls).negative.hidden, alone.at(calls).negative.hidden)
+
+
+def test_what_guidance_gets(encoder):
+    plan = plan_prompts(encoder, f"[a:b:2] :0.5 AND {LONG}", "[c|d]", Clock(4))
+    conditions = plan.conditions()
+    assert [weight for weight, _ in conditions.parts] == [0.5, 1.0]
+    for calls in range(7):
+        at = plan.at(calls)
+        assert [active(timeline, calls) for _, timeline in conditions.parts] == [condition for condition, _ in at.positive]
+        assert active(conditions.uncond, calls) is at.negative

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from sfumato.engine.prompt.compose import split_parts
 from sfumato.engine.prompt.encode import Conditioning, PromptEncoder
 from sfumato.engine.prompt.timeline import Clock, Timeline, active_entry, timeline
+from sfumato.engine.sampling.guidance import Conditions
 from sfumato.errors import InvalidRequest
 
 Padding = Literal["none", "empty", "last"]
@@ -20,23 +22,6 @@ the shorter one with the encoding of an empty prompt; or the negative one by rep
 
 MAX_PARTS = 64
 """Parts joined with AND; each is one more call of the model per step."""
-
-
-@dataclass(frozen=True, slots=True)
-class ConditionSchedule:
-    """One prompt without `AND` over the steps of a pass.
-
-    Attributes:
-        until: last steps, ascending, as in `Timeline`.
-        conditions: what holds up to each of them; all have the same number of vectors.
-    """
-
-    until: Sequence[int]
-    conditions: tuple[Conditioning, ...]
-
-    def at(self, calls: int) -> Conditioning:
-        """What holds when the model has been called so many times, from 0; see `Timeline.active`."""
-        return self.conditions[active_entry(self.until, calls)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,51 +42,39 @@ class ActiveConditions:
         return self.negative.hidden.shape[0] == self.positive[0][0].hidden.shape[0]
 
 
+@dataclass(frozen=True, slots=True)
 class PromptPlan:
     """Prompt and negative prompt of one picture, encoded for every step of a pass.
 
-    Nothing in it depends on other pictures of a batch.
+    Nothing in it depends on other pictures of a batch. A condition that stays the same stays the same object.
 
-    Args:
-        parts: of the positive prompt, each with its weight; at least one.
-        negative: the negative prompt.
-        empty: the encoding of an empty prompt, one chunk, for the padding "empty".
-        padding: see `Padding`.
+    Attributes:
+        until: last steps, ascending, as in `Timeline`.
+        active: what guides the model up to each of them.
     """
 
-    def __init__(
-        self,
-        parts: Sequence[tuple[ConditionSchedule, float]],
-        negative: ConditionSchedule,
-        *,
-        empty: Conditioning,
-        padding: Padding = "none",
-    ) -> None:
-        self.parts = tuple(parts)
-        self.negative = negative
-        self._padder = _Padder(empty.hidden)
-        self._padding: Padding = padding
+    until: tuple[int, ...]
+    active: tuple[ActiveConditions, ...]
 
     def at(self, calls: int) -> ActiveConditions:
-        """What guides the model when it has been called so many times, from 0. Conditions are the same objects as long as
-        nothing changes."""
-        positive = [(schedule.at(calls), weight) for schedule, weight in self.parts]
-        negative = self.negative.at(calls)
-        length = max(condition.hidden.shape[0] for condition, _ in positive)
-        pad = self._padder
-        positive = [(pad.last(condition, length), weight) for condition, weight in positive]
-        if self._padding == "last":
-            negative = pad.last(negative, length)
-        elif self._padding == "empty":
-            longest = max(length, negative.hidden.shape[0])
-            positive = [(pad.empty(condition, longest), weight) for condition, weight in positive]
-            negative = pad.empty(negative, longest)
-        return ActiveConditions(tuple(positive), negative)
+        """What guides the model when it has been called so many times, from 0; see `Timeline.active`."""
+        return self.active[active_entry(self.until, calls)]
+
+    def conditions(self) -> Conditions[Conditioning]:
+        """The same for `guide`."""
+        entries = list(zip(self.until, self.active, strict=True))
+        return Conditions(
+            parts=tuple(
+                (weight, [(last, active.positive[part][0]) for last, active in entries])
+                for part, (_, weight) in enumerate(self.active[0].positive)
+            ),
+            uncond=[(last, active.negative) for last, active in entries],
+        )
 
     def __iter__(self) -> Iterator[Conditioning]:
-        """Every different condition of the plan, before padding."""
-        schedules = [*(schedule for schedule, _ in self.parts), self.negative]
-        return iter(dict.fromkeys(condition for schedule in schedules for condition in schedule.conditions))
+        """Every different condition of the plan."""
+        used = ((*(condition for condition, _ in active.positive), active.negative) for active in self.active)
+        return iter(dict.fromkeys(chain.from_iterable(used)))
 
 
 def plan_prompts(
@@ -121,21 +94,51 @@ def plan_prompts(
     parts = split_parts(prompt)
     if len(parts) > MAX_PARTS:
         raise InvalidRequest(f"The prompt joins {len(parts)} parts with AND.", advice=f"{MAX_PARTS} are the most.")
-    schedules = [(_schedule(encoder, timeline(text, clock), negative=False), weight) for text, weight in parts]
-    negative = _schedule(encoder, timeline(negative_prompt, clock), negative=True)
-    return PromptPlan(schedules, negative, empty=encoder.encode(""), padding=padding)
+    schedules = [_Schedule.encoded(encoder, timeline(text, clock), negative=False) for text, _ in parts]
+    negative = _Schedule.encoded(encoder, timeline(negative_prompt, clock), negative=True)
+    padder = _Padder(encoder.encode("").hidden, padding)
+    until = tuple(sorted(set(chain(negative.until, *(schedule.until for schedule in schedules)))))
+    active = []
+    for last in until:
+        positive, uncond = padder.padded([schedule.at(last) for schedule in schedules], negative.at(last))
+        weighted = tuple((condition, weight) for condition, (_, weight) in zip(positive, parts, strict=True))
+        active.append(ActiveConditions(weighted, uncond))
+    return PromptPlan(until, tuple(active))
 
 
-def _schedule(encoder: PromptEncoder, line: Timeline, *, negative: bool) -> ConditionSchedule:
-    return ConditionSchedule(line.until, tuple(encoder.encode_all([text for _, text in line], negative=negative)))
+@dataclass(frozen=True, slots=True)
+class _Schedule:
+    """An encoded timeline; all conditions have the same number of vectors."""
+
+    until: Sequence[int]
+    conditions: list[Conditioning]
+
+    @classmethod
+    def encoded(cls, encoder: PromptEncoder, line: Timeline, *, negative: bool) -> _Schedule:
+        return cls(line.until, encoder.encode_all([text for _, text in line], negative=negative))
+
+    def at(self, calls: int) -> Conditioning:
+        return self.conditions[active_entry(self.until, calls)]
 
 
 class _Padder:
-    """Makes conditions longer, each only once."""
+    """Makes conditions longer or shorter, each only once."""
 
-    def __init__(self, empty: Tensor) -> None:
+    def __init__(self, empty: Tensor, padding: Padding) -> None:
         self._empty = empty
+        self._padding = padding
         self._done: dict[tuple[Conditioning, int, bool], Conditioning] = {}
+
+    def padded(self, positive: list[Conditioning], negative: Conditioning) -> tuple[list[Conditioning], Conditioning]:
+        """The conditions of a step: the parts of the prompt at equal length, the negative prompt as the padding says."""
+        length = max(condition.hidden.shape[0] for condition in positive)
+        positive = [self.last(condition, length) for condition in positive]
+        if self._padding == "last":
+            return positive, self.last(negative, length)
+        if self._padding == "empty":
+            length = max(length, negative.hidden.shape[0])
+            return [self.empty(condition, length) for condition in positive], self.empty(negative, length)
+        return positive, negative
 
     def last(self, condition: Conditioning, length: int) -> Conditioning:
         """Repeat the last vector up to a length, or cut."""
