@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sfumato.engine.models.layers import Conv2d, GroupNorm, Linear, norm_conv
+from sfumato.engine.models.layers import Conv2d, GroupNorm, Linear, norm_conv, repeat_rows
 
 
 class ResBlock(nn.Module):
@@ -30,8 +30,8 @@ class ResBlock(nn.Module):
         self.skip_connection = nn.Identity() if channels == out_channels else Conv2d(channels, out_channels, 1)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        """[b, channels, h, w] and the activated embedding [b, emb_channels] -> [b, out_channels, h, w]."""
-        h = norm_conv(*_ends(self.in_layers), x, shift=self.emb_layers(emb))
+        """[b, channels, h, w] and the activated embedding [b or 1, emb_channels] -> [b, out_channels, h, w]."""
+        h = norm_conv(*_ends(self.in_layers), x, shift=repeat_rows(self.emb_layers(emb), x.shape[0]))
         return norm_conv(*_ends(self.out_layers), h, residual=self.skip_connection(x))
 
 

@@ -192,6 +192,11 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
     return x.view(batch, count, heads, -1).transpose(1, 2)
 
 
+def repeat_rows(x: Tensor, rows: int) -> Tensor:
+    """`x` [1 or rows, ...] with its single row repeated; `x` itself where nothing is to be done."""
+    return x if x.shape[0] == rows else x.repeat(rows, *[1] * (x.dim() - 1))
+
+
 def pad(x: Tensor, pads: tuple[int, int, int, int], wrap: tuple[bool, bool]) -> Tensor:
     """Pad [b, c, h, w] by (left, right, top, bottom): with the opposite edge where `wrap` (x, y) says so, else with zeros.
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sfumato.engine.kernels.linear import geglu
 from sfumato.engine.models.attention import AttentionSite, ContextKV, Seams
-from sfumato.engine.models.layers import GroupNorm, LayerNorm, Linear, TokenConv, split_heads, to_image, to_tokens
+from sfumato.engine.models.layers import GroupNorm, LayerNorm, Linear, TokenConv, repeat_rows, split_heads, to_image, to_tokens
 
 
 class CrossAttention(nn.Module):
@@ -87,9 +87,10 @@ class BasicTransformerBlock(nn.Module):
         self.norm3 = LayerNorm(width)
 
     def forward(self, x: Tensor, context: ContextKV, seams: Seams) -> Tensor:
-        """[b, n, width] -> [b, n, width]."""
+        """[b or 1, n, width] -> [b, n, width], b being the number of conditions: here the text tells the rows apart."""
         h = self.norm1(x)
         x = self.attn1(h, *self.attn1.keys_values(h, seams), seams).add_(x)
+        x = repeat_rows(x, context.batch)
         x = self.attn2(self.norm2(x), *context.pairs[self.attn2.site.index], seams).add_(x)
         fed: Tensor = self.ff(self.norm3(x))
         return fed.add_(x)
@@ -114,7 +115,7 @@ class SpatialTransformer(nn.Module):
         self.proj_out = projection(channels, channels)
 
     def forward(self, x: Tensor, context: ContextKV, seams: Seams) -> Tensor:
-        """[b, channels, h, w] -> the same shape."""
+        """[b or 1, channels, h, w] -> [b, channels, h, w], b being the number of conditions."""
         tokens: Tensor = self.proj_in(to_tokens(self.norm(x)))
         for block in self.transformer_blocks:
             tokens = block(tokens, context, seams)
