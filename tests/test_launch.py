@@ -13,12 +13,10 @@ import time
 from pathlib import Path
 
 import pytest
+from launcher import errors, install, start
+from launcher.place import Place
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from launcher import errors, install, start  # noqa: E402
-from launcher.place import Place  # noqa: E402
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="uses a shell script as interpreter")
 

@@ -50,6 +50,13 @@ class Output:
         self._target = target
         if target is not None and (target.endswith(("/", "\\")) or Path(target).expanduser().is_dir()):
             self._folder, self._target = Path(target).expanduser(), None
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Make the folder now: better no picture is begun than one that cannot be saved (OSError)."""
+        folder = self._folder if self._target is None else Path(self._target).expanduser().parent
+        fixed = next((index for index, part in enumerate(folder.parts) if "[" in part), len(folder.parts))
+        Path(*folder.parts[:fixed]).mkdir(parents=True, exist_ok=True)
 
     def save(self, picture: Picture, request: Generation) -> Path:
         """Save a picture and say where it is; a name that was made up never replaces a file."""
@@ -61,7 +68,6 @@ class Output:
             return self._save_by_pattern(picture, path, facts(picture, request))
         stem = path.name.removesuffix(path.suffix) + (f"-{self._saved}" if self._total > 1 else "")
         path = path.with_name(stem + self._suffix)
-        path.parent.mkdir(parents=True, exist_ok=True)
         picture.save(path)
         return path
 
@@ -80,7 +86,6 @@ class Output:
         return claim(picture, folder, numbered)
 
     def _save_numbered(self, picture: Picture, folder: Path, pattern: str, known: NameFacts) -> Path:
-        folder.mkdir(parents=True, exist_ok=True)
         number = next_number(path.name for path in folder.iterdir())
         return claim(picture, folder, lambda attempt: file_name(pattern, known, self._suffix, number + attempt))
 
