@@ -1,0 +1,71 @@
+import errno
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from sfumato.errors import DiskFull
+from sfumato.files import write_atomic, write_numbered
+
+
+def names(folder):
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def test_folders_are_made(tmp_path):
+    write_atomic(tmp_path / "a" / "b.txt", b"x")
+    assert (tmp_path / "a" / "b.txt").read_bytes() == b"x"
+    assert names(tmp_path / "a") == ["b.txt"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_full_disk_leaves_the_old_file(tmp_path, monkeypatch, code):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"old")
+
+    def fail(handle):
+        raise OSError(code, "no room")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(DiskFull, match=r"write a\.txt"):
+        write_atomic(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_other_errors_leave_nothing_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "replace", None)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="folder"):
+        write_atomic(tmp_path / "folder", b"x")
+    assert names(tmp_path) == ["folder"]
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["with links", "without links"])
+def test_names_that_are_taken_are_kept(tmp_path, monkeypatch, links):
+    if not links:
+
+        def refuse(source, target):
+            raise OSError(errno.EPERM, "no links here")
+
+        monkeypatch.setattr(os, "link", refuse)
+    path = tmp_path / "a.txt"
+    write_atomic(path, b"first", replace=False)
+    with pytest.raises(FileExistsError):
+        write_atomic(path, b"second", replace=False)
+    assert path.read_bytes() == b"first"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_numbers_are_given_once(tmp_path):
+    (tmp_path / "00007-1.png").touch()
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(lambda index: write_numbered(tmp_path, "{:05d}.png".format, bytes([index])), range(24)))
+    assert sorted(path.name for path in paths) == [f"{number:05d}.png" for number in range(8, 32)]
+    assert {path.read_bytes()[0] for path in paths} == set(range(24))
+
+
+def test_numbers_count_within_a_basename(tmp_path):
+    (tmp_path / "grid-0003.png").touch()
+    (tmp_path / "00050.png").touch()
+    assert write_numbered(tmp_path, "grid-{:04d}.png".format, b"", "grid").name == "grid-0004.png"
