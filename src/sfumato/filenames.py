@@ -8,9 +8,8 @@ import hashlib
 import re
 import string
 import zoneinfo
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from sfumato.styles import PLACE
 
@@ -137,18 +136,6 @@ def folder_parts(pattern: str, facts: NameFacts) -> tuple[str, ...]:
     """The folders below the output folder that a pattern names; it can name none above it."""
     parts = re.split(r"[/\\]", expand(pattern, facts))
     return tuple(safe_name(part) for part in parts if part.strip(" ") not in ("", ".", ".."))
-
-
-def next_number(names: Iterable[str], basename: str = "") -> int:
-    """One more than the highest number that the file names of a folder begin with (after `basename` and a dash)."""
-    prefix = f"{basename}-" if basename else ""
-    highest = -1
-    for name in names:
-        if name.startswith(prefix):
-            number = Path(name[len(prefix) :]).stem.split("-")[0]
-            if number.isdecimal() and len(number) < 16:
-                highest = max(highest, int(number))
-    return highest + 1
 
 
 def _digest(text: str, length: str = "") -> str:

@@ -1,7 +1,8 @@
 import pytest
 from vectors import by_id, load
 
-from sfumato.filenames import NameFacts, expand, next_number, sanitize
+from sfumato.filenames import NameFacts, expand, sanitize
+from sfumato.files import next_number
 
 HEADER, CASES = load("filenames")
 STYLES = {style["name"]: style["prompt"] for style in HEADER["styles"]}
