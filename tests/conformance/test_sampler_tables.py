@@ -6,7 +6,8 @@ from closeness import assert_close
 from test_sampling_paths import sampling_options
 from vectors import by_id, load
 
-from sfumato.engine.sampling.plan import img2img_steps, sigmas_for, timesteps_for
+from sfumato.engine.sampling.facts import facts
+from sfumato.engine.sampling.plan import img2img_steps, plan_new, sigmas_for, timesteps_for
 from sfumato.engine.sampling.prediction import Prediction
 from sfumato.engine.sampling.samplers import resolve_a1111, samplers
 from sfumato.engine.sampling.schedules import schedules
@@ -22,6 +23,8 @@ def test_levels(case):
     wanted = case["hr_scheduler"] if case["is_hr_pass"] and case["hr_scheduler"] else case["scheduler"]
     name, scheduler = resolve_a1111(case["sampler"], wanted, convert_automatic=False)
     options = sampling_options({"request": {}, **case}, samplers[name])
+    plan = plan_new(name, scheduler, case["steps"], PREDICTION, options)
+    assert facts(plan, second_pass=case["is_hr_pass"]) == case["expected_infotext"]
     if "expected_timesteps" in case:
         assert timesteps_for(name, case["steps"], PREDICTION, options) == case["expected_timesteps"]
     else:
@@ -40,10 +43,10 @@ def sampler_row(name):
         "discard_next_to_last_sigma": sampler.discard_penultimate,
         **sampler.preset,
     }
-    return {"name": name, "aliases": A1111_ALIASES(name), "options": {key: value for key, value in options.items() if value}}
+    return {"name": name, "aliases": lower_case_aliases(name), "options": {key: value for key, value in options.items() if value}}
 
 
-def A1111_ALIASES(name):
+def lower_case_aliases(name):
     """Aliases in lower case; one that differs from the name in nothing but case needs no entry in the registry."""
     return list(samplers.aliases(name)) or [name.casefold()]
 

@@ -5,6 +5,7 @@ import torch
 from analytic import Replay, noise_network
 from vectors import by_id, load
 
+from sfumato.engine.sampling.facts import facts
 from sfumato.engine.sampling.guidance import Conditions, GuidanceOptions
 from sfumato.engine.sampling.noise import BatchNoise, ImageNoise, Seed
 from sfumato.engine.sampling.plan import SamplingOptions, plan_from_image, plan_new
@@ -77,17 +78,22 @@ def conditions(case):
     ]
 
 
+def planned(case):
+    """The plan of a case."""
+    name, scheduler = resolve_a1111(case["sampler"], case["scheduler"], convert_automatic=False)
+    options, strength = sampling_options(case, samplers[name]), case["request"].get("denoising_strength")
+    if strength is None:
+        return plan_new(name, scheduler, case["steps"], PREDICTION, options)
+    fix = case["options"].get("img2img_fix_steps", False)
+    return plan_from_image(name, scheduler, case["steps"], strength, PREDICTION, options, fix_steps=fix)
+
+
 def sample(case, *, listed_noise=True):
     """The finished latents and the timesteps of all evaluations."""
-    name, scheduler = resolve_a1111(case["sampler"], case["scheduler"], convert_automatic=False)
-    options, noise, settings = sampling_options(case, samplers[name]), batch_noise(case), case["options"]
-    strength = case["request"].get("denoising_strength")
-    if strength is None:
-        plan = plan_new(name, scheduler, case["steps"], PREDICTION, options)
+    plan, noise, settings = planned(case), batch_noise(case), case["options"]
+    if "denoising_strength" not in case["request"]:
         start = start_new(plan, noise.first)
     else:
-        fix = settings.get("img2img_fix_steps", False)
-        plan = plan_from_image(name, scheduler, case["steps"], strength, PREDICTION, options, fix_steps=fix)
         extra = settings.get("img2img_extra_noise", 0.0)
         multiplier = settings.get("initial_noise_multiplier", 1.0)
         start = start_from_image(plan, PREDICTION, INIT, noise.first, noise_multiplier=multiplier, extra_noise=extra)
@@ -117,6 +123,16 @@ def test_path(case):
     for rows, expected in zip(seen, case["model_batches"], strict=True):
         assert rows == pytest.approx(expected, rel=1e-4, abs=slack)
     assert (latents.flatten() - torch.tensor(case["expected"])).abs().max() <= allowed(case)
+
+
+@pytest.mark.parametrize("case", by_id(CASES))
+def test_facts(case):
+    """Facts of the guidance and of img2img are the request's. Churn of the request is recorded too, on purpose (see `facts`)."""
+    elsewhere = ("NGMS", "NGMS all steps", "Skip Early CFG", "Extra noise", "Noise multiplier")
+    churn = {"s_churn": "Sigma churn", "s_tmin": "Sigma tmin", "s_tmax": "Sigma tmax", "s_noise": "Sigma noise"}
+    expected = {key: value for key, value in case["expected_infotext"].items() if key not in elsewhere}
+    expected |= {churn[name]: value for name, value in case["request"].items() if name in churn}
+    assert facts(planned(case)) == expected
 
 
 @pytest.mark.parametrize("case", by_id(case for case in CASES if "interval_noise" in case))

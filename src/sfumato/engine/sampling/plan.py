@@ -74,7 +74,8 @@ class SamplingPlan:
         range: lowest and highest level of the Brownian motion.
         steps: steps of the request that the run makes.
         options: what the solver is called with besides.
-        sgm_noise: see `SamplingOptions.sgm_noise_multiplier`.
+        asked: what the plan was made from.
+        sgm_noise: a new picture that starts as `SamplingOptions.sgm_noise_multiplier` says.
     """
 
     sampler: Sampler
@@ -84,6 +85,7 @@ class SamplingPlan:
     range: tuple[float, float]
     steps: int
     options: dict[str, Any]
+    asked: SamplingOptions = DEFAULTS
     sgm_noise: bool = False
 
     @property
@@ -321,7 +323,8 @@ def _sigma_plan(
         span,
         steps,
         _solver_options(sampler, options, evaluations),
-        options.sgm_noise_multiplier,
+        options,
+        new and options.sgm_noise_multiplier,
     )
 
 
@@ -349,4 +352,5 @@ def _timestep_plan(
         (levels.sigma_min, levels.sigma_max),
         steps,
         _solver_options(sampler, options, len(timesteps)),
+        options,
     )

@@ -43,7 +43,11 @@ def _bh_weights(ratios: Sequence[float], hh: float, variant: Variant) -> _Weight
 
 
 def _varying_weights(ratios: Sequence[float], hh: float) -> _Weights:
-    """Weights that solve for each order anew ("vary_coeff"), appendix of the paper."""
+    """Weights that solve for each order anew ("vary_coeff"), appendix of the paper.
+
+    The corrector is that of the authors' program, which leaves out the last row of the system and so is of first order
+    only. It is kept for the pictures that were made with it; "bh1" and "bh2" have the order they promise.
+    """
     order = len(ratios) + 1
     points = np.array([*ratios, 1.0])
     matrix = np.stack([points**k / math.factorial(k + 1) for k in range(order)], axis=1)
@@ -55,7 +59,6 @@ def _varying_weights(ratios: Sequence[float], hh: float) -> _Weights:
     inverse = np.linalg.inv(matrix)
     inner = np.array(phis[1:order])
     predictor = inner @ np.linalg.inv(matrix[:-1, :-1]) if order > 1 else np.zeros(0)
-    # The newest difference takes the weight of the last row but one, as the authors' program has it.
     newest = phis[order] * float(inverse[max(order - 2, 0), -1])
     return _Weights(predictor.tolist(), (inner @ inverse[: order - 1, :-1]).tolist(), newest)
 
