@@ -42,7 +42,7 @@ def read_folder(path: Path) -> tuple[TensorTable, Hints]:
     if not texts:
         raise NotFound(f"{path} has no folder 'text_encoder'.", advice="Copy the whole model, with all its folders.")
     text_hints = _add_texts(tensors, texts, unet_config)
-    hints = _scheduler(path).over(_unet_hints(unet_config)).over(_vae_hints(vae_settings)).over(text_hints)
+    hints = _scheduler(path).over(_unet_hints(unet_config, _downsampling(vae_settings))).over(_vae_hints(vae_settings)).over(text_hints)
     return to_native(TensorTable(path, tensors)), hints
 
 
@@ -162,14 +162,20 @@ def _scheduler(path: Path) -> Hints:
     return hints_from_scheduler(read_json(config)) if config.is_file() else Hints()
 
 
-def _unet_hints(config: Config) -> Hints:
+def _downsampling(vae: Config) -> int:
+    """Pixels per latent cell and side."""
+    levels = vae.get("block_out_channels")
+    return 1 << (len(levels) - 1 if isinstance(levels, list) and 0 < len(levels) < 10 else 3)
+
+
+def _unet_hints(config: Config, downsampling: int) -> Hints:
     """Heads and groups; diffusers calls the number of heads `attention_head_dim` unless both are given."""
     widths = config.get("block_out_channels")
     heads = config.get("num_attention_heads") or config.get("attention_head_dim")
     groups, sample = config.get("norm_num_groups"), config.get("sample_size")
     known = Hints(
         norm_num_groups=groups if isinstance(groups, int) and groups > 0 else None,
-        size=sample * 8 if isinstance(sample, int) and sample > 0 else None,
+        size=sample * downsampling if isinstance(sample, int) and sample > 0 else None,
     )
     if not isinstance(widths, list) or heads is None:
         return known
