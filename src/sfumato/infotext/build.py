@@ -10,7 +10,6 @@ from typing import Literal
 from sfumato.infotext.scan import quote
 from sfumato.parameter import Parameter, fields
 from sfumato.request import Generation, Img2Img, Txt2Img
-from sfumato.sizes import hires_sizes
 from sfumato.version import __version__
 
 PROGRAM = f"sfumato {__version__}"
@@ -206,15 +205,7 @@ def _mask(request: Img2Img) -> dict[str, object]:
 
 def _hires(request: Txt2Img) -> tuple[dict[str, object], tuple[int, int]]:
     """The pairs of the second pass, and the size of the first."""
-    sizes = hires_sizes(
-        request.width,
-        request.height,
-        scale=request.hr_scale,
-        resize_x=request.hr_resize_x,
-        resize_y=request.hr_resize_y,
-        first_pass=(request.first_pass_width, request.first_pass_height) if request.first_pass_width else None,
-        old=request.hr_old_sizes,
-    )
+    sizes = request.hires_sizes
     resized = sizes.resize_x or sizes.resize_y
     pairs: dict[str, object] = {
         "Hires resize": f"{sizes.resize_x}x{sizes.resize_y}" if resized else None,

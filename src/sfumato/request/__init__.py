@@ -19,6 +19,7 @@ from sfumato.request.model import ModelParameters
 from sfumato.request.prompt import PromptParameters
 from sfumato.request.sampling import MAX_SEED, GuidanceParameters, SamplerParameters, ScheduleParameters, SeedParameters
 from sfumato.request.source import InpaintParameters, SourceParameters
+from sfumato.sizes import HiresSizes, hires_sizes
 
 __all__ = [
     "Generation",
@@ -74,6 +75,21 @@ class Generation(
 
 class Txt2Img(HiresParameters, Generation):
     """A picture from words, with an optional second pass at a larger size."""
+
+    @property
+    def hires_sizes(self) -> HiresSizes:
+        """The sizes of both passes; without hires fix both are the same."""
+        if not self.enable_hr:
+            return HiresSizes(self.width, self.height, self.width, self.height)
+        return hires_sizes(
+            self.width,
+            self.height,
+            scale=self.hr_scale,
+            resize_x=self.hr_resize_x,
+            resize_y=self.hr_resize_y,
+            first_pass=(self.first_pass_width, self.first_pass_height) if self.first_pass_width else None,
+            old=self.hr_old_sizes,
+        )
 
     @model_validator(mode="after")
     def _one_way_to_size(self) -> Self:
