@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sfumato.filenames import NameFacts, expand, file_name, folder_parts, safe_name
-from sfumato.files import next_number
+from sfumato.filenames import NameFacts, expand, file_name, folder_parts, next_number, safe_name
 
 MOMENT = datetime.datetime(2026, 3, 4, 5, 6, 7, tzinfo=datetime.UTC)
 FACTS = NameFacts(prompt="a fox", seed=7, model="base", now=MOMENT)

@@ -8,10 +8,9 @@ import hashlib
 import re
 import string
 import zoneinfo
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-
-from sfumato.styles import PLACE
+from pathlib import PurePath
 
 MAX_PART = 128
 MAX_NAME_BYTES = 255
@@ -138,6 +137,18 @@ def folder_parts(pattern: str, facts: NameFacts) -> tuple[str, ...]:
     return tuple(safe_name(part) for part in parts if part.strip(" ") not in ("", ".", ".."))
 
 
+def next_number(names: Iterable[str], basename: str = "") -> int:
+    """One more than the highest number that the file names of a folder begin with (after `basename` and a dash)."""
+    prefix = f"{basename}-" if basename else ""
+    highest = -1
+    for name in names:
+        if name.startswith(prefix):
+            number = PurePath(name[len(prefix) :]).stem.split("-")[0]
+            if number.isdecimal() and len(number) < 16:
+                highest = max(highest, int(number))
+    return highest + 1
+
+
 def _digest(text: str, length: str = "") -> str:
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[: int(length) if length else 8]
 
@@ -156,7 +167,7 @@ def _words(facts: NameFacts) -> str:
 def _without_styles(facts: NameFacts) -> str:
     prompt = facts.prompt
     for style in filter(None, facts.style_texts):
-        for part in style.split(PLACE):
+        for part in style.split("{prompt}"):
             prompt = prompt.replace(part, "").replace(", ,", ",").strip().strip(",")
         prompt = prompt.replace(style, "").strip().strip(",").strip()
     return sanitize(prompt, spaces=True)

@@ -6,10 +6,11 @@ import contextlib
 import errno
 import os
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from sfumato.errors import DiskFull
+from sfumato.filenames import next_number
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} if hasattr(errno, "EDQUOT") else {errno.ENOSPC, errno.EFBIG}
 
@@ -42,18 +43,6 @@ def write_atomic(path: Path, data: bytes, *, replace: bool = True) -> None:
     finally:
         part.unlink(missing_ok=True)
     _sync_folder(path.parent)
-
-
-def next_number(names: Iterable[str], basename: str = "") -> int:
-    """One more than the highest number that the file names of a folder begin with (after `basename` and a dash)."""
-    prefix = f"{basename}-" if basename else ""
-    highest = -1
-    for name in names:
-        if name.startswith(prefix):
-            number = Path(name[len(prefix) :]).stem.split("-")[0]
-            if number.isdecimal() and len(number) < 16:
-                highest = max(highest, int(number))
-    return highest + 1
 
 
 def write_numbered(folder: Path, name: Callable[[int], str], data: bytes, basename: str = "") -> Path:

@@ -1,8 +1,7 @@
 import pytest
 from vectors import by_id, load
 
-from sfumato.filenames import NameFacts, expand, sanitize
-from sfumato.files import next_number
+from sfumato.filenames import NameFacts, expand, next_number, sanitize
 
 HEADER, CASES = load("filenames")
 STYLES = {style["name"]: style["prompt"] for style in HEADER["styles"]}
