@@ -38,8 +38,8 @@ class InvalidRequest(SfumatoError):
     exit_code = 2
 
 
-class NotFound(SfumatoError):
-    """A model, file, sampler or other named thing does not exist."""
+class NotFound(SfumatoError, KeyError):
+    """A model, file, sampler or other named thing does not exist. A `KeyError` too: a registry is a mapping."""
 
     code = "not_found"
     status = 404

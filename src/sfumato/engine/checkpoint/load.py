@@ -61,11 +61,11 @@ def load(
     source = open_model(Path(path), ema=ema)
     table = source.table
     if vae is not None:
-        table = _with_parts(table, open_vae(Path(vae)).table, (VAE,))
+        table = with_parts(table, open_vae(Path(vae)).table, (VAE,))
     if text is not None:
         donor = open_model(Path(text)).table
         prefixes = tuple(encoder.prefix for encoder in families[family_of(donor)].encoders)
-        table = _with_parts(table, donor, prefixes)
+        table = with_parts(table, donor, prefixes)
     known = replace(hints, prediction=prediction or hints.prediction).over(source.hints)
     spec = detect(table, known)
     with torch.device("meta"):
@@ -96,7 +96,12 @@ def load_vae(
     return vae
 
 
-def _with_parts(table: TensorTable, donor: TensorTable, prefixes: tuple[str, ...]) -> TensorTable:
+def with_parts(table: TensorTable, donor: TensorTable, prefixes: tuple[str, ...]) -> TensorTable:
+    """The table with everything below the prefixes taken from another one.
+
+    Raises:
+        CorruptFile: the other one holds nothing there.
+    """
     kept = {name: tensor for name, tensor in table.items() if not name.startswith(prefixes)}
     given = {name: tensor for name, tensor in donor.items() if name.startswith(prefixes)}
     if not given:

@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from sfumato.engine.checkpoint.export import export_folder
-from sfumato.engine.checkpoint.family import detect
-from sfumato.engine.checkpoint.open import open_model
+from sfumato.engine.checkpoint.family import VAE, detect
+from sfumato.engine.checkpoint.load import with_parts
+from sfumato.engine.checkpoint.open import open_model, open_vae
 from sfumato.engine.checkpoint.table import GivenTensor, LazyTensor, TensorTable
 from sfumato.engine.checkpoint.writer import write_safetensors
 from sfumato.engine.models.config import ModelSpec
@@ -81,6 +82,7 @@ def convert(
     layout: Layout = "single",
     dtype: torch.dtype | None = None,
     ema: bool | None = None,
+    vae: str | Path | None = None,
 ) -> ModelSpec:
     """Turn a checkpoint or folder of any kind that can be read into another; one tensor is in memory at a time.
 
@@ -88,7 +90,7 @@ def convert(
         source: file or folder.
         target: file (single) or folder (diffusers); not the source.
         layout, dtype: as for `save`.
-        ema: as for `load`.
+        ema, vae: as for `load`.
 
     Returns:
         what the model was found to be.
@@ -101,9 +103,10 @@ def convert(
     if source.absolute() == target.absolute():
         raise InvalidRequest("Source and target are the same file.", advice="Give another name for the result.")
     opened = open_model(source, ema=ema)
-    spec = detect(opened.table, opened.hints)
+    table = opened.table if vae is None else with_parts(opened.table, open_vae(Path(vae)).table, (VAE,))
+    spec = detect(table, opened.hints)
     kept = {name: text for name, text in opened.table.metadata.items() if not name.startswith("sfumato.") and name != "format"}
-    _write(opened.table, spec, target, layout, dtype, kept)
+    _write(table, spec, target, layout, dtype, kept)
     return spec
 
 

@@ -1,0 +1,115 @@
+"""Between pictures and latents: the autoencoder with its scale, its checks and its retries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sfumato.engine.models.taesd import TinyDecoder, TinyEncoder
+from sfumato.engine.models.vae import AutoencoderKL
+from sfumato.errors import NotANumber
+
+
+def to_pixels(images: Sequence[Image.Image], *, device: torch.device | str = "cpu") -> Tensor:
+    """RGB pictures of one size as a tensor [b, 3, h, w] in -1..1, float32, channels-last."""
+    rows = [torch.from_numpy(np.array(image.convert("RGB"))) for image in images]
+    pixels = torch.stack(rows).to(device).permute(0, 3, 1, 2)
+    return pixels.float().div_(127.5).sub_(1.0)
+
+
+def to_images(pixels: Tensor) -> list[Image.Image]:
+    """A tensor [b, 3, h, w] in -1..1 as RGB pictures; values beyond are clamped, then rounded to the nearest of 256 levels."""
+    levels = pixels.float().add(1.0).mul_(127.5).round_().clamp_(0, 255).to("cpu", torch.uint8)
+    return [Image.fromarray(row.permute(1, 2, 0).contiguous().numpy()) for row in levels]
+
+
+def _rows(batch: Tensor) -> list[Tensor]:
+    """The pictures of a batch [b, c, h, w], each as a batch of its own."""
+    return [batch[row : row + 1] for row in range(batch.shape[0])]
+
+
+@torch.inference_mode()
+def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
+    """Pixels [b, 3, f*h, f*w], about -1..1, of latents [b, c, h, w] at the scale of the UNet; one picture at a time.
+
+    A half-precision autoencoder that overflows is run once more in float32.
+
+    Raises:
+        NotANumber: the result is not finite even then.
+    """
+    return torch.cat([_decode_one(vae, row) for row in _rows(latents)])
+
+
+def _decode_one(vae: AutoencoderKL, latents: Tensor) -> Tensor:
+    unscaled = vae.from_latents(latents)
+    pixels = vae.decode(unscaled.to(vae.dtype))
+    if not torch.isfinite(pixels).all() and vae.dtype != torch.float32:
+        dtype = vae.dtype
+        try:
+            pixels = vae.float().decode(unscaled.float())
+        finally:
+            vae.to(dtype)
+    if not torch.isfinite(pixels).all():
+        raise NotANumber(
+            "The VAE gave pixels that are not numbers.",
+            advice="Its weights may be damaged, or too large for half precision: choose another VAE or run with --no-half-vae.",
+        )
+    return pixels.float()
+
+
+@torch.inference_mode()
+def encode(vae: AutoencoderKL, pixels: Tensor, *, scaled: bool = True) -> Tensor:
+    """Latents [b, c, h/f, w/f] of pixels [b, 3, h, w] in -1..1: the posterior mean, always the same for a picture.
+
+    Args:
+        vae: see `AutoencoderKL`.
+        pixels: float32.
+        scaled: at the scale of the UNet; instruct-pix2pix models want their picture unscaled.
+
+    Raises:
+        NotANumber: the result is not finite.
+    """
+    means = [vae.encode(row.to(vae.dtype)).mean.float() for row in _rows(pixels)]
+    latents = torch.cat(means)
+    if not torch.isfinite(latents).all():
+        raise NotANumber(
+            "The VAE gave latents that are not numbers.",
+            advice="Its weights may be damaged, or too large for half precision: choose another VAE or run with --no-half-vae.",
+        )
+    return vae.to_latents(latents) if scaled else latents
+
+
+@dataclass(frozen=True, eq=False)
+class Codec:
+    """What turns pictures into latents and back for one model, as the request chose: the autoencoder or its small stand-ins.
+
+    Attributes:
+        vae: of the model.
+        encoder, decoder: TAESD's, where they are to be used.
+    """
+
+    vae: AutoencoderKL
+    encoder: TinyEncoder | None = None
+    decoder: TinyDecoder | None = None
+
+    @torch.inference_mode()
+    def encode(self, images: Sequence[Image.Image]) -> Tensor:
+        """Latents [b, c, h/f, w/f], at the scale of the UNet, of pictures of one size."""
+        weight = self.vae.quant_conv.weight
+        pixels = to_pixels(images, device=weight.device)
+        if self.encoder is None:
+            return encode(self.vae, pixels)
+        return torch.cat([self.encoder(row.to(weight.dtype)).float() for row in _rows(pixels)])
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor) -> list[Image.Image]:
+        """The pictures of latents [b, c, h, w] at the scale of the UNet."""
+        if self.decoder is None:
+            return to_images(decode(self.vae, latents))
+        dtype = self.vae.dtype
+        return [image for row in _rows(latents) for image in to_images(self.decoder(row.to(dtype)))]
