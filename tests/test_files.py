@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from sfumato.errors import DiskFull
-from sfumato.files import write_atomic, write_numbered
+from sfumato.files import write_atomic
 
 
 def names(folder):
@@ -56,15 +56,16 @@ def test_names_that_are_taken_are_kept(tmp_path, monkeypatch, links):
     assert names(tmp_path) == ["a.txt"]
 
 
-def test_numbers_are_given_once(tmp_path):
-    (tmp_path / "00007-1.png").touch()
+def test_a_name_is_given_once(tmp_path):
+    def attempt(index):
+        try:
+            write_atomic(tmp_path / "a.txt", bytes([index]), replace=False)
+        except FileExistsError:
+            return None
+        return index
+
     with ThreadPoolExecutor(8) as pool:
-        paths = list(pool.map(lambda index: write_numbered(tmp_path, "{:05d}.png".format, bytes([index])), range(24)))
-    assert sorted(path.name for path in paths) == [f"{number:05d}.png" for number in range(8, 32)]
-    assert {path.read_bytes()[0] for path in paths} == set(range(24))
-
-
-def test_numbers_count_within_a_basename(tmp_path):
-    (tmp_path / "grid-0003.png").touch()
-    (tmp_path / "00050.png").touch()
-    assert write_numbered(tmp_path, "grid-{:04d}.png".format, b"", "grid").name == "grid-0004.png"
+        winners = [index for index in pool.map(attempt, range(24)) if index is not None]
+    assert len(winners) == 1
+    assert (tmp_path / "a.txt").read_bytes() == bytes(winners)
+    assert names(tmp_path) == ["a.txt"]

@@ -19,7 +19,8 @@ _FORBIDDEN = str.maketrans(dict.fromkeys('#<>:"/\\|?*\n\r\t', "_"))
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _DEVICES = re.compile(r"(?i:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?")
 _WORD = re.compile(r"\[([^\[\]]+)\]")
-_NOT_WORDS = re.compile(rf"[\s{re.escape(string.punctuation)}]+")
+# The backslash is a letter here, as it is to A1111.
+_NOT_WORDS = re.compile(rf"[\s{re.escape(string.punctuation.replace(chr(92), ''))}]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +202,12 @@ def _vae(facts: NameFacts) -> str:
     return sanitize(parts[1] if len(parts) > 1 and not parts[0] else parts[0], spaces=True) or "NoneType"
 
 
+def _user(facts: NameFacts) -> str:
+    if facts.user is None:
+        raise ValueError("nobody is known")
+    return facts.user
+
+
 def _number(value: object) -> str | None:
     return str(value) if value else None
 
@@ -241,7 +248,7 @@ _RULES: dict[str, Callable[..., str | None]] = {
     ),
     "clip_skip": lambda f: str(f.clip_skip),
     "denoising": lambda f: _number(f.denoising_strength),
-    "user": lambda f: f.user or "",
+    "user": _user,
     "image_hash": _image_hash,
     "none": lambda f: "",
 }

@@ -6,11 +6,9 @@ import contextlib
 import errno
 import os
 import secrets
-from collections.abc import Callable
 from pathlib import Path
 
 from sfumato.errors import DiskFull
-from sfumato.filenames import next_number
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} if hasattr(errno, "EDQUOT") else {errno.ENOSPC, errno.EFBIG}
 
@@ -43,31 +41,6 @@ def write_atomic(path: Path, data: bytes, *, replace: bool = True) -> None:
     finally:
         part.unlink(missing_ok=True)
     _sync_folder(path.parent)
-
-
-def write_numbered(folder: Path, name: Callable[[int], str], data: bytes, basename: str = "") -> Path:
-    """Write `data` under the next free number of a folder, safe against others who do the same at the same time.
-
-    Args:
-        name: the file name for a number.
-        basename: what the names of the files that are counted begin with, followed by a dash.
-
-    Returns:
-        The path of the new file.
-
-    Raises:
-        DiskFull: no room is left; no file was made.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    number = next_number((entry.name for entry in os.scandir(folder)), basename)
-    while True:
-        path = folder / name(number)
-        try:
-            write_atomic(path, data, replace=False)
-        except FileExistsError:
-            number += 1
-            continue
-        return path
 
 
 def _claim(part: Path, path: Path) -> None:

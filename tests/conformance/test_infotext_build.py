@@ -1,12 +1,10 @@
 import pytest
 from vectors import by_id, load
 
+from sfumato.engine.sampling.samplers import samplers
 from sfumato.infotext import compose
 
 _, CASES = load("infotext_build")
-
-# The samplers whose later noise the eta noise seed delta changes, from the table of A1111's samplers.
-USES_ENSD = {"DPM++ 2S a", "Euler a", "DPM2 a", "DPM fast", "DPM adaptive"}
 
 
 def text(case):
@@ -15,6 +13,7 @@ def text(case):
     if index is None:
         index = call.get("iteration", 0) * request["batch_size"] + call.get("position_in_batch", 0)
     eta = request["eta"] if request["eta"] is not None else options.get("eta_ancestral", 1.0)
+    uses_ensd = samplers[request["sampler_name"]].uses_ensd
     values = dict(
         request,
         sampler=request["sampler_name"],
@@ -31,7 +30,7 @@ def text(case):
             if request["is_using_inpainting_conditioning"]
             else None
         ),
-        eta_noise_seed_delta=options.get("eta_noise_seed_delta", 0) if request["sampler_name"] in USES_ENSD and eta != 0 else 0,
+        eta_noise_seed_delta=options.get("eta_noise_seed_delta", 0) if uses_ensd and eta != 0 else 0,
         token_merging_ratio=case["token_merging_ratio"],
         hr_token_merging_ratio=case["token_merging_ratio_hr"] if request.get("enable_hr") else None,
         rng=options.get("randn_source", "GPU"),

@@ -1,7 +1,8 @@
 import pytest
 from vectors import by_id, load
 
-from sfumato.infotext import parse, quote, setting_overrides, unquote
+from sfumato.engine.sampling.samplers import resolve_a1111
+from sfumato.infotext import parse, quote, sampler_choices, setting_overrides, unquote
 from sfumato.styles import Style
 
 _, PARSE = load("infotext_parse")
@@ -28,6 +29,11 @@ def test_parameters(case):
 @pytest.mark.parametrize("case", by_id(PARSE))
 def test_setting_overrides(case):
     assert [list(item) for item in setting_overrides(parsed(case), case["options"])] == case["expected_overrides"]
+
+
+@pytest.mark.parametrize("case", by_id(PARSE))
+def test_sampler_choices(case):
+    assert sampler_choices(parsed(case), resolve_a1111) == case["expected_samplers"]
 
 
 @pytest.mark.parametrize("case", by_id(QUOTE))
