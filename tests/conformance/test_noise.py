@@ -18,7 +18,7 @@ NOISE_HEADER, NOISE = load("image_noise")
 def test_philox(case):
     tolerance = PHILOX_HEADER["tolerance"]
     if case["kind"] == "words":
-        counter = np.array(case["counter"], np.uint32)[:, None]
+        counter = np.array(case["counter"], np.uint64)[:, None]
         key = case["key"][0] | case["key"][1] << 32
         assert words(counter, key)[:, 0].tolist() == case["expected"]
     elif case["kind"] == "large":

@@ -59,6 +59,9 @@ def test_rows_of_a_batch():
     conditions = [one(3.0, 1.0), Conditions(((1.0, [(999, 4.0)]), (1.0, [(999, 5.0)])), [(999, 2.0)])]
     guided = guide(spy, conditions, GuidanceOptions(scale=2.0), PREDICTION, total_calls=5)(pictures(2), 1.0, 0)
     assert spy.rows == [[(0, 3.0), (1, 4.0), (1, 5.0), (0, 1.0), (1, 2.0)]]
+    spy.rows.clear()
+    guide(spy, conditions[1:] * 2, GuidanceOptions(scale=2.0), PREDICTION, total_calls=5)(pictures(2), 1.0, 0)
+    assert [image for image, _ in spy.rows[0]] == [0, 1, 0, 1, 0, 1]
     assert guided.denoised[:, 0, 0, 0].tolist() == [5, 2 + 2 * 2 + 2 * 3]
     assert guided.uncond[:, 0, 0, 0].tolist() == [1, 2]
 

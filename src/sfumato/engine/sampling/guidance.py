@@ -84,8 +84,9 @@ def guide(
     """Classifier-free guidance (Ho & Salimans 2022) with composed prompts (Liu et al. 2022).
 
     The estimate is uncond + sum over the parts of weight * scale * (part - uncond). All evaluations of a step make one batch:
-    the parts of each picture in order, then the negative prompts, then those without the picture. Where the negative prompt
-    is not evaluated, the first part stands for it; where it cannot matter (one part of weight 1 at scale 1) it is not.
+    the first parts of all pictures, then their second parts and so on, then the negative prompts, then those without the
+    picture; so if all pictures have equally many, row r is of picture r modulo their number. Where the negative prompt is
+    not evaluated, the first part stands for it; where it cannot matter (one part of weight 1 at scale 1) it is not.
 
     Args:
         evaluate: estimates under given conditions, see `Prediction.denoiser`.
@@ -108,7 +109,11 @@ def guide(
             conds.append(active(timeline, call))
             return len(images) - 1
 
-        parts = [[add(i, timeline) for _, timeline in image.parts] for i, image in enumerate(conditions)]
+        parts: list[list[int]] = [[] for _ in conditions]
+        for part in range(max(len(image.parts) for image in conditions)):
+            for i, image in enumerate(conditions):
+                if part < len(image.parts):
+                    parts[i].append(add(i, image.parts[part][1]))
         unconds: list[int | None] = [
             None if skip or not (needs_uncond or _matters(image, scale, options)) else add(i, image.uncond)
             for i, image in enumerate(conditions)
