@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfumato.sizes import expand_box, hires_sizes, old_first_pass, pad_box, scaled
+from sfumato.sizes import expand_box, hires_sizes, old_first_pass, pad_box
 
 SIDE = st.integers(16, 2048)
 
@@ -33,11 +33,6 @@ def test_old_first_pass_has_the_area_of_its_time(width, height):
     first = old_first_pass(width, height)
     assert first[0] % 64 == first[1] % 64 == 0
     assert first[0] * first[1] >= 512 * 512
-
-
-@pytest.mark.parametrize(("factor", "size"), [(2, (200, 120)), (0.5, (48, 24)), (0.01, (8, 8))])
-def test_scaled(factor, size):
-    assert scaled(100, 60, factor) == size
 
 
 @given(st.data(), SIDE, SIDE, st.tuples(SIDE, SIDE), st.integers(0, 64))

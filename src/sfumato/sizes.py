@@ -79,11 +79,6 @@ def hires_sizes(
     return HiresSizes(width, height, cover.target_width, cover.target_height, cut_x, cut_y, resize_x, resize_y)
 
 
-def scaled(width: int, height: int, factor: float) -> tuple[int, int]:
-    """The size of a picture enlarged by `factor`, in whole latent cells, at least one."""
-    return max(int(width * factor) // CELL, 1) * CELL, max(int(height * factor) // CELL, 1) * CELL
-
-
 def pad_box(box: Box, width: int, height: int, padding: int) -> Box:
     """The box with `padding` pixels around it, kept inside a picture of that size."""
     left, top, right, bottom = box
