@@ -25,7 +25,7 @@ _HEADROOM = 0.9
 """Share of the free memory that a plan counts on; the rest goes to fragmentation and the driver."""
 
 _WORK_PER_PIXEL = {2: 4_500, 4: 9_000}
-"""Bytes of intermediate results per pixel of a picture with its negative prompt, by bytes per number (UNet; the VAE's are alike)."""
+"""Bytes of intermediate results per pixel of a picture, by bytes per number; UNet and autoencoder need about the same."""
 
 
 @dataclass(frozen=True, slots=True)

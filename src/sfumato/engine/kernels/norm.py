@@ -30,6 +30,13 @@ class Affine:
     shift: Tensor
     silu: bool
 
+    def __call__(self, x: Tensor) -> Tensor:
+        """The result for `x` [b, c, h, w]."""
+        image = x.permute(0, 2, 3, 1)
+        out = torch.empty_like(image)
+        self.apply(image, out, slice(None))
+        return out.permute(0, 3, 1, 2)
+
     def apply(self, x: Tensor, out: Tensor, images: slice) -> None:
         """Write the result for `x` [n, h, w, c] to `out`, of the same shape; `images` says which pictures these are."""
         scale, shift = (t[images, None, None] for t in (self.scale, self.shift))

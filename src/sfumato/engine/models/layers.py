@@ -138,7 +138,13 @@ class Conv2d(nn.Conv2d):
 
 
 def norm_conv(
-    before: GroupNorm, conv: Conv2d, x: Tensor, *, shift: Tensor | None = None, residual: Tensor | None = None
+    before: GroupNorm,
+    conv: Conv2d,
+    x: Tensor,
+    *,
+    shift: Tensor | None = None,
+    residual: Tensor | None = None,
+    parts: norm.Moments | None = None,
 ) -> Tensor:
     """conv(before(x)) + shift + residual, in fewer passes over memory where that can be had.
 
@@ -146,15 +152,16 @@ def norm_conv(
         x: [b, c, h, w].
         shift: [b, out], added to every pixel.
         residual: [b, out, h, w].
+        parts: the moments to normalise with, where `x` is part of a larger picture; else its own.
 
     Returns:
         a new tensor [b, out, h, w].
     """
     if conv.quick(x):
         bias = conv.bias if shift is None else shift if conv.bias is None else shift + conv.bias
-        first = before.per_channel(norm.moments(x))
+        first = before.per_channel(parts or norm.moments(x))
         return winograd.convolve(x, conv.transformed(), bias, before=first, residual=residual, wrap=conv.wrap)
-    h: Tensor = conv(before(x))
+    h: Tensor = conv(before(x) if parts is None else before.per_channel(parts)(x))
     if shift is not None:
         h = h.add_(shift[:, :, None, None])
     return h if residual is None else h.add_(residual)
