@@ -5,7 +5,9 @@ import torch
 
 from sfumato.engine.sampling.guidance import Conditions, GuidanceOptions, active, guide, rescaled
 from sfumato.engine.sampling.mask import keep_after, keep_before
+from sfumato.engine.sampling.plan import plan_new
 from sfumato.engine.sampling.prediction import Prediction
+from sfumato.engine.sampling.sample import denoiser
 from sfumato.engine.sampling.step import Guided
 
 PREDICTION = Prediction.build()
@@ -88,6 +90,20 @@ def test_minimum_sigma(everywhere, skipped):
     options = GuidanceOptions(scale=5.0, s_min_uncond=2.0, s_min_uncond_all=everywhere)
     assert [call for call in range(4) if value(one(), options, call=call, sigma=1.5)[2] == 1] == skipped
     assert value(one(), options, call=1, sigma=2.0)[2] == 2
+
+
+def test_minimum_sigma_of_the_ddim_family_is_a_timestep():
+    """In A1111 too, where it is compared with what these samplers call sigma."""
+    rows = {}
+    for name in ("Euler", "DDIM"):
+        spy = Spy()
+        plan = plan_new(name, "Automatic", 10, PREDICTION)
+        options = GuidanceOptions(s_min_uncond=150.0, s_min_uncond_all=True)
+        denoise = denoiser(plan, PREDICTION, lambda x, t, conds, spy=spy: spy(x, 0, conds), [one()], options)
+        for t in (100.0, 200.0):
+            denoise(pictures(1), PREDICTION.levels.t_to_sigma(t), 0)
+        rows[name] = [len(row) for row in spy.rows]
+    assert rows == {"Euler": [1, 1], "DDIM": [1, 2]}
 
 
 def test_skipped_composition_stands_on_its_first_part():

@@ -28,7 +28,7 @@ def facts(plan: SamplingPlan, *, second_pass: bool = False) -> dict[str, Fact]:
     """
     sampler, asked = plan.sampler, plan.asked
     result: dict[str, Fact] = {}
-    if asked.discard_penultimate_sigma and not sampler.discard_penultimate and sampler.spacing != "unipc":
+    if asked.discard_penultimate_sigma and not sampler.discard_penultimate:
         result["Discard penultimate sigma"] = True
     if plan.schedule != "Automatic":
         result["Hires schedule type" if second_pass else "Schedule type"] = plan.schedule

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeAlias, TypeVar
 
 import torch
@@ -47,7 +47,8 @@ class GuidanceOptions:
         rescale: share of the guided estimate that is brought back to the spread of the conditional one (Lin et al. 2023).
         start, end: fractions of the run between which there is guidance (Kynkäänniemi et al. 2024); outside, the scale is 1.
         skip_early: up to this fraction of the run the negative prompt is not evaluated, 0 for never.
-        s_min_uncond: below this sigma it is not evaluated at every second evaluation (NGMS), 0 for never.
+        s_min_uncond: below this sigma it is not evaluated at every second evaluation (NGMS), 0 for never. For the DDIM
+            family `sample.denoiser` takes it for a timestep, as A1111 does.
         s_min_uncond_all: ... at none.
         image_scale: pull of the picture, for models that edit one.
     """
@@ -101,36 +102,22 @@ def guide(
     def denoise(x: Tensor, sigma: float, call: int) -> Guided:
         scale = options.scale_at(call, total)
         skip = options.skips_uncond(sigma, call, total)
-        images: list[int] = []
-        conds: list[C] = []
-
-        def add(image: int, timeline: Timeline[C]) -> int:
-            images.append(image)
-            conds.append(active(timeline, call))
-            return len(images) - 1
-
-        parts: list[list[int]] = [[] for _ in conditions]
-        for part in range(max(len(image.parts) for image in conditions)):
-            for i, image in enumerate(conditions):
-                if part < len(image.parts):
-                    parts[i].append(add(i, image.parts[part][1]))
-        unconds: list[int | None] = [
-            None if skip or not (needs_uncond or _matters(image, scale, options)) else add(i, image.uncond)
-            for i, image in enumerate(conditions)
-        ]
-        pictures: list[int | None] = [
-            None if uncond is None or image.no_image is None or options.image_scale == 1 else add(i, image.no_image)
-            for i, (image, uncond) in enumerate(zip(conditions, unconds, strict=True))
-        ]
-        rows = torch.split(evaluate(x[images], sigma, conds), 1)
+        wanted = [not skip and (needs_uncond or _matters(image, scale, options)) for image in conditions]
+        rows: _Rows[C] = _Rows(call)
+        places = _lay_out(rows, conditions, wanted, options)
+        estimates = torch.split(evaluate(x[rows.images], sigma, rows.conds), 1)
         c_skip = prediction.scalings(sigma).c_skip
         guided, plain = [], []
-        for i, (image, uncond_row, picture_row) in enumerate(zip(conditions, unconds, pictures, strict=True)):
-            given = [rows[row] for row in parts[i]]
-            uncond = given[0] if uncond_row is None else rows[uncond_row]
-            no_image = None if picture_row is None else rows[picture_row]
-            guided.append(_Picture(image, given, uncond, no_image, options).guided(scale, x[i : i + 1] * c_skip))
-            plain.append(uncond)
+        for i, (image, place) in enumerate(zip(conditions, places, strict=True)):
+            picture = _Picture(
+                image,
+                [estimates[row] for row in place.parts],
+                estimates[place.parts[0] if place.uncond is None else place.uncond],
+                None if place.no_image is None else estimates[place.no_image],
+                options,
+            )
+            guided.append(picture.guided(scale, x[i : i + 1] * c_skip))
+            plain.append(picture.uncond)
         return Guided(torch.cat(guided), torch.cat(plain))
 
     return denoise
@@ -140,6 +127,48 @@ def _matters(image: Conditions[C], scale: float, options: GuidanceOptions) -> bo
     """Whether the negative prompt has any part in the estimate of a picture."""
     single = len(image.parts) == 1 and image.parts[0][0] == 1
     return not (single and scale == 1) or (image.no_image is not None and options.image_scale != 1)
+
+
+class _Rows(Generic[C]):
+    """The rows of one evaluation: of which picture, under which condition."""
+
+    def __init__(self, call: int) -> None:
+        self.call = call
+        self.images: list[int] = []
+        self.conds: list[C] = []
+
+    def add(self, image: int, timeline: Timeline[C]) -> int:
+        """Add a row; its number."""
+        self.images.append(image)
+        self.conds.append(active(timeline, self.call))
+        return len(self.images) - 1
+
+
+@dataclass(slots=True)
+class _Place:
+    """The rows of one picture."""
+
+    parts: list[int] = field(default_factory=list)
+    uncond: int | None = None
+    no_image: int | None = None
+
+
+def _lay_out(
+    rows: _Rows[C], conditions: Sequence[Conditions[C]], wanted: Sequence[bool], options: GuidanceOptions
+) -> list[_Place]:
+    """Add all rows of an evaluation in the order that `guide` promises; `wanted` says who needs the negative prompt."""
+    places = [_Place() for _ in conditions]
+    for part in range(max(len(image.parts) for image in conditions)):
+        for i, image in enumerate(conditions):
+            if part < len(image.parts):
+                places[i].parts.append(rows.add(i, image.parts[part][1]))
+    for i, image in enumerate(conditions):
+        if wanted[i]:
+            places[i].uncond = rows.add(i, image.uncond)
+    for i, image in enumerate(conditions):
+        if wanted[i] and image.no_image is not None and options.image_scale != 1:
+            places[i].no_image = rows.add(i, image.no_image)
+    return places
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,10 +43,13 @@ def denoiser(
     """
     sampler = plan.sampler
     levels = sampler.levels_of(prediction)
+    least = guidance.s_min_uncond
+    if least and sampler.variance_preserving:
+        least = levels.t_to_sigma(least)
     denoise = guide(
         prediction.denoiser(network, levels),
         conditions,
-        replace(guidance, scale=guidance.scale * sampler.guidance_factor),
+        replace(guidance, scale=guidance.scale * sampler.guidance_factor, s_min_uncond=least),
         prediction,
         total_calls=plan.total_calls,
         needs_uncond=sampler.needs_uncond,
