@@ -139,7 +139,7 @@ class GenerateVerb(Generic[R]):
                         "seconds": round(time.monotonic() - began, 3),
                         "infotext": item.infotext,
                     }
-                    print(json.dumps(facts, ensure_ascii=False) if as_json else path, flush=True)
+                    bar.result(json.dumps(facts, ensure_ascii=False) if as_json else str(path))
 
 
 def _closable(app: Application, request: Txt2Img | Img2Img) -> Generator[Event | Picture]:

@@ -39,7 +39,8 @@ def run(argv: list[str], make_app: MakeApp) -> int:
             exit_code = error.exit_code
             facts = {"path": str(path), "error": {"code": error.code, "message": str(error)}}
             if not hasattr(found, "json"):
-                print(f"sfumato: {name}: {error}", file=sys.stderr)
+                place = "" if path.name in error.message else f"{name}: "
+                print(f"sfumato: {place}{error}", file=sys.stderr)
                 continue
         if hasattr(found, "json"):
             print(json.dumps(facts, ensure_ascii=False, default=str))
@@ -48,19 +49,30 @@ def run(argv: list[str], make_app: MakeApp) -> int:
     return exit_code
 
 
+# What a picture's own text says already, as it stands.
+REPEATED = ("parameters", "record")
+
+
 def lines(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
-    """Nested facts as text: a line each, long texts in a block of their own, empty ones left out."""
+    """Nested facts as text: a line each, long texts in a block of their own, what is empty or repeated left out."""
     for key, value in facts.items():
-        label = f"{indent}{key.replace('_', ' ')}:"
-        if value in (None, "", [], {}, ()):
+        if value in (None, "", [], {}, ()) or (key in REPEATED and facts.get("infotext")):
             continue
-        if isinstance(value, Mapping):
-            yield label
-            yield from lines(value, indent + "  ")
-        elif isinstance(value, list | tuple):
-            yield f"{label} {', '.join(map(str, value))}"
-        elif isinstance(value, str) and "\n" in value:
-            yield label
-            yield from (f"{indent}  {line}" for line in value.splitlines())
-        else:
-            yield f"{label} {value}"
+        yield from _line(key, value, indent)
+
+
+def _line(key: str, value: object, indent: str) -> Iterator[str]:
+    label = f"{indent}{key}:"
+    if isinstance(value, Mapping):
+        yield label
+        yield from lines(value, indent + "  ")
+    elif isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
+        for index, item in enumerate(value):
+            yield from _line(f"{key}[{index}]", item, indent)
+    elif isinstance(value, list | tuple):
+        yield f"{label} {', '.join(map(str, value))}"
+    elif isinstance(value, str) and "\n" in value:
+        yield label
+        yield from (f"{indent}  {line}" for line in value.splitlines())
+    else:
+        yield f"{label} {value}"

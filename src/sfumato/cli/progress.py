@@ -54,14 +54,15 @@ class ProgressBar:
             self.write(f"warning: {event.message}")
         if not self._shown:
             return
+        bar = self._bar if self._bar is not None else self._open()
+        bar.set_description_str(f"{self._label}{PHASES[self.progress.phase]}", refresh=False)
         if isinstance(event, Started):
-            self._open(event.steps)
-        if self._bar is not None:
-            self._bar.set_description_str(f"{self._label}{PHASES[self.progress.phase]}", refresh=False)
-            if isinstance(event, StepDone):
-                self._bar.update(event.weight)
-            else:
-                self._bar.refresh()
+            bar.bar_format = FORMAT
+            bar.reset(total=event.steps)
+        if isinstance(event, StepDone):
+            bar.update(event.weight)
+        else:
+            bar.refresh()
 
     def write(self, text: str) -> None:
         """A line on standard error that leaves the bar intact."""
@@ -69,10 +70,15 @@ class ProgressBar:
             self._bar.clear()
         print(text, file=sys.stderr, flush=True)
 
-    def _open(self, steps: int) -> None:
+    def result(self, text: str) -> None:
+        """A line on standard output that leaves the bar intact where both are the same terminal."""
+        if self._bar is not None:
+            self._bar.clear()
+        print(text, flush=True)
+
+    def _open(self) -> tqdm[NoReturn]:
+        """A line that names the phase; it becomes a bar when the number of steps is known."""
         from tqdm import tqdm
 
-        if self._bar is None:
-            self._bar = tqdm(total=steps, file=sys.stderr, bar_format=FORMAT, unit="it", dynamic_ncols=True, leave=True)
-        else:
-            self._bar.total = steps
+        self._bar = tqdm(total=0, file=sys.stderr, bar_format="{desc} …", unit="it", dynamic_ncols=True, leave=True)
+        return self._bar
