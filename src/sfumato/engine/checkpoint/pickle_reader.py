@@ -286,7 +286,7 @@ def _dense(shape: tuple[int, ...], stride: tuple[object, ...]) -> tuple[int, ...
     if len(shape) != len(stride):
         raise CorruptFile("A tensor has other strides than dimensions.", advice="The file is damaged.")
     sizes = [(step, size) for step, size in zip(stride, shape, strict=True) if size > 1]
-    if math.prod(shape) == 0 or not sizes:
+    if math.prod(shape) == 0 or _row_major(sizes):
         return None
     expected = 1
     for step, size in sorted(sizes, key=lambda pair: pair[0] if isinstance(pair[0], int) else -1):
@@ -296,10 +296,17 @@ def _dense(shape: tuple[int, ...], stride: tuple[object, ...]) -> tuple[int, ...
                 advice="Its numbers must lie side by side, each once; save the model again with contiguous tensors.",
             )
         expected *= size
-    row_major = all(sizes[i][0] == math.prod(size for _, size in sizes[i + 1 :]) for i in range(len(sizes)))
-    if row_major:
-        return None
     return tuple(int(step) if size > 1 and isinstance(step, int) else 1 for step, size in zip(stride, shape, strict=True))
+
+
+def _row_major(sizes: list[tuple[object, int]]) -> bool:
+    """Whether (stride, size) of all dimensions larger than 1 are those of a plain array."""
+    expected = 1
+    for step, size in reversed(sizes):
+        if step != expected or not isinstance(step, int):
+            return False
+        expected *= size
+    return True
 
 
 def _persistent(identity: object) -> object:

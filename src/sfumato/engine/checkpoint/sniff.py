@@ -40,7 +40,7 @@ def sniff(path: Path) -> Container:
     Raises:
         NotFound: there is nothing there.
         CorruptFile: it is empty, cut, a git-lfs pointer, a web page, or nothing known.
-        UnsafeFile: it is a pickle that torch did not write.
+        UnsafeFile: it is a pickle that torch did not write, or one that is named .safetensors.
         Unsupported: it is a known format that is no use here (GGUF, ONNX, archives, old tar layout).
     """
     if path.is_dir():
@@ -52,7 +52,10 @@ def sniff(path: Path) -> Container:
         head = source.read(0, min(source.size, 512))
     finally:
         source.close()
-    return _sniff_head(path.name, head)
+    container = _sniff_head(path.name, head)
+    if container != "safetensors" and path.suffix.lower() == ".safetensors":
+        raise UnsafeFile(f"{path.name} is a .ckpt, a pickle, and not what its name says.", advice="Rename it to .ckpt and it is read as such.")
+    return container
 
 
 def _sniff_folder(path: Path) -> Container:
