@@ -139,17 +139,7 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
         raise Unsupported("This is not a picture that can be read.", advice="Use PNG, JPEG, WebP, AVIF or GIF.") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_large("far more") from None
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        ArithmeticError,
-        LookupError,
-        TypeError,
-        EOFError,
-        struct.error,
-        zlib.error,
-    ) as error:
+    except _BROKEN as error:
         raise CorruptFile(f"The picture file is damaged: {str(error)[:200]}.") from None
 
 
