@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -131,13 +132,14 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        # Pillow also warns of what it skips in damaged metadata; the picture itself can still be used.
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise _too_large(f"{image.width} x {image.height}")
             yield image
     except UnidentifiedImageError:
         raise Unsupported("This is not a picture that can be read.", advice="Use PNG, JPEG, WebP, AVIF or GIF.") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except Image.DecompressionBombError:
         raise _too_large("far more") from None
     except _BROKEN as error:
         raise CorruptFile(f"The picture file is damaged: {str(error)[:200]}.") from None
