@@ -2,13 +2,14 @@
 
 import pytest
 import torch
+from a1111_settings import sampling_options
 from analytic import Replay, noise_network
 from vectors import by_id, load
 
 from sfumato.engine.sampling.facts import facts
 from sfumato.engine.sampling.guidance import Conditions, GuidanceOptions
 from sfumato.engine.sampling.noise import BatchNoise, ImageNoise, Seed
-from sfumato.engine.sampling.plan import SamplingOptions, plan_from_image, plan_new
+from sfumato.engine.sampling.plan import plan_from_image, plan_new
 from sfumato.engine.sampling.prediction import Prediction
 from sfumato.engine.sampling.sample import denoiser, noise_sampler, run, start_from_image, start_new
 from sfumato.engine.sampling.samplers import resolve_a1111, samplers
@@ -18,30 +19,6 @@ SHAPE = tuple(HEADER["shape_per_image"])
 MEANS = {name: torch.tensor(values).reshape(SHAPE) for name, values in HEADER["means"].items()}
 INIT = torch.tensor(HEADER["init_latent"]).reshape(1, *SHAPE)
 PREDICTION = Prediction.build()
-
-
-def sampling_options(case, sampler):
-    """A setting counts before the request's field, unless it is at its default."""
-    settings, request = case["options"], case["request"]
-    churn = {name: settings.get(name, request.get(name)) for name in ("s_churn", "s_tmin", "s_tmax", "s_noise")}
-    eta = request.get("eta")
-    renamed = {
-        "uni_pc_variant": "unipc_variant",
-        "uni_pc_skip_type": "unipc_skip_type",
-        "uni_pc_order": "unipc_order",
-        "uni_pc_lower_order_final": "unipc_lower_order_final",
-        "beta_dist_alpha": "beta_alpha",
-        "beta_dist_beta": "beta_beta",
-        "always_discard_next_to_last_sigma": "discard_penultimate_sigma",
-        "use_old_karras_scheduler_sigmas": "old_karras_sigmas",
-    }
-    same = ("sigma_min", "sigma_max", "rho", "sgm_noise_multiplier")
-    return SamplingOptions(
-        eta=settings.get("eta_ddim" if sampler.variance_preserving else "eta_ancestral") if eta is None else eta,
-        **{name: value for name, value in churn.items() if value is not None},
-        **{new: settings[old] for old, new in renamed.items() if old in settings},
-        **{name: settings[name] for name in same if name in settings},
-    )
 
 
 def guidance_options(case):

@@ -1,4 +1,4 @@
-"""Schedules and the mapping between sigma and timestep against the vectors."""
+"""The mapping between sigma and timestep, and changed noise schedules, against the vectors."""
 
 import pytest
 from closeness import assert_close
@@ -8,30 +8,8 @@ from sfumato.engine.sampling.prediction import Prediction
 from sfumato.engine.sampling.samplers import lcm_levels
 from sfumato.engine.sampling.schedules import Span, schedules
 
-HEADER, CASES = load("schedulers")
-LEVELS_HEADER, LEVELS = load("noise_levels")
+HEADER, CASES = load("noise_levels")
 PREDICTION = Prediction.build()
-
-
-def spread(case):
-    schedule, options = schedules[case["scheduler"]], case.get("options", {})
-    span = Span(
-        PREDICTION.levels,
-        case["sigma_min"],
-        case["sigma_max"],
-        rho=case.get("rho", schedule.rho or 0.0),
-        alpha=options.get("beta_dist_alpha", 0.6),
-        beta=options.get("beta_dist_beta", 0.6),
-        sdxl=case.get("is_sdxl", False),
-    )
-    # Without a sampler that has its own, Automatic is Uniform.
-    return (schedule.spread or schedules["uniform"].spread)(case["n"], span)
-
-
-@pytest.mark.parametrize("case", by_id(CASES))
-def test_schedule(case):
-    assert schedules[case["scheduler"]].label == case["label"]
-    assert_close(spread(case), case["expected"], HEADER["tolerance"])
 
 
 def evaluate(kind, value, quantize):
@@ -49,7 +27,7 @@ def evaluate(kind, value, quantize):
     return functions[kind](value)
 
 
-@pytest.mark.parametrize("case", by_id(LEVELS))
+@pytest.mark.parametrize("case", by_id(CASES))
 def test_noise_levels(case):
-    tolerance = LEVELS_HEADER["tolerance"] | ({"abs": 0.01} if case["kind"].endswith("sigma_to_t") else {})
+    tolerance = HEADER["tolerance"] | ({"abs": 0.01} if case["kind"].endswith("sigma_to_t") else {})
     assert_close(evaluate(case["kind"], case["value"], case.get("quantize")), case["expected"], tolerance)
