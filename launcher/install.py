@@ -47,8 +47,15 @@ def prepare(place: Place, group: str, *, reinstall_torch: bool = False) -> None:
         if interrupted:
             mend(place)
         install(place, group, reinstall_torch=reinstall_torch)
-        write_text(place.stamp(group), place.wanted(group))
+        for satisfied in ("base", "dev"):
+            if satisfied == group or includes(place, group, satisfied):
+                write_text(place.stamp(satisfied), place.wanted(satisfied))
         note(file, "")
+
+
+def includes(place: Place, group: str, other: str) -> bool:
+    """Whether installing `group` has installed `other` as well: the packages of "dev" are those of "base" and more."""
+    return set(requirements(place, other)) <= set(requirements(place, group))
 
 
 # --- one at a time ----------------------------------------------------------------------------------------------------
@@ -111,7 +118,7 @@ def required_bytes(place: Place) -> int:
     if place.folder is None or place.has_package("torch"):
         return GIGABYTE // 2
     own_choice = os.environ.get("TORCH_COMMAND") or os.environ.get("TORCH_INDEX_URL")
-    return 8 * GIGABYTE if sys.platform == "linux" and not own_choice else 3 * GIGABYTE
+    return int(8.5 * GIGABYTE) if sys.platform == "linux" and not own_choice else 3 * GIGABYTE
 
 
 def require_space(place: Place) -> None:
@@ -182,7 +189,7 @@ def install(place: Place, group: str, *, reinstall_torch: bool) -> None:
     say("Installing the packages; this happens once and takes a few minutes")
     if reinstall_torch:
         run_module(place, ["pip", "uninstall", "--yes", "torch", "torchvision"])
-    pins = declared(group) if place.folder is None else lock_file(group).read_text(encoding="utf-8").splitlines()
+    pins = requirements(place, group)
     command, torch_index = os.environ.get("TORCH_COMMAND", "").strip(), os.environ.get("TORCH_INDEX_URL", "").strip()
     if command:
         run_module(place, shlex.split(command, posix=sys.platform != "win32"))
@@ -197,13 +204,27 @@ def install(place: Place, group: str, *, reinstall_torch: bool) -> None:
     run_module(place, ["pip", "install", *(["--index-url", index] if index else []), "-r", str(listing)])
 
 
-def declared(group: str) -> list[str]:
-    """What pyproject.toml asks for: used for the running Python, whose own versions are left alone where they suffice."""
+def requirements(place: Place, group: str) -> list[str]:
+    """The lines to install. The running Python gets what pyproject.toml declares: its own versions stay where they suffice."""
+    if place.folder is not None:
+        return lock_file(group).read_text(encoding="utf-8").splitlines()
     import tomllib
 
     with (ROOT / "pyproject.toml").open("rb") as file:
         project = tomllib.load(file)["project"]
     return [*project["dependencies"], *(project["optional-dependencies"]["dev"] if group == "dev" else [])]
+
+
+def environment(place: Place) -> dict[str, str]:
+    """What pip runs with: its temporary files on the disk that was checked, a cache only where there is room for it."""
+    own = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1", "PYTHONIOENCODING": "utf-8"}
+    if place.folder is not None:
+        temporary = place.folder / "tmp"
+        temporary.mkdir(exist_ok=True)
+        own["TMPDIR"] = str(temporary)
+        if free_bytes(place.folder) < 12 * GIGABYTE:
+            own["PIP_NO_CACHE_DIR"] = "1"
+    return {**os.environ, **own}
 
 
 def run_module(place: Place, arguments: list[str]) -> None:
@@ -212,12 +233,11 @@ def run_module(place: Place, arguments: list[str]) -> None:
     Raises:
         LaunchError: it failed.
     """
-    environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1", "PYTHONIOENCODING": "utf-8"}
     command = [str(place.python), "-m", *arguments]
+    own = environment(place)
     # Its output goes to our standard error; the lock file is inherited.
-    with subprocess.Popen(
-        command, stdout=sys.stderr.fileno(), stderr=subprocess.PIPE, env=environment, close_fds=False
-    ) as process:
+    with subprocess.Popen(command, stdout=sys.stderr.fileno(), stderr=subprocess.PIPE, env=own, close_fds=False) as process:
         complaints = process.communicate()[1].decode(errors="replace")
+    shutil.rmtree(place.stamps / "tmp", ignore_errors=True)
     if process.returncode:
         raise explain("Installing the packages", complaints)

@@ -7,9 +7,10 @@ import os
 import sys
 from pathlib import Path
 
-from launcher.errors import LaunchError
+from launcher.errors import LaunchError, explain
 from launcher.place import ROOT, SOURCE, Place
 
+HELP = (["--help"], ["-h"], ["help"], ["--version"])
 SKIP = ("--skip-install", "--skip-prepare-environment")
 FLAGS = (*SKIP, "--skip-python-version-check", "--reinstall-torch")
 
@@ -69,6 +70,9 @@ def start(argv: list[str]) -> int:
     arguments = [word for word in given[:end] if word not in FLAGS] + given[end:]
 
     place = Place.from_environment()
+    if arguments in HELP and not place.is_ready("base"):
+        place = Place(None)  # these need no packages, so nobody has to wait for them
+        flags = [*SKIP]
     testing = arguments[:1] == ["test"]
     group = "dev" if testing else "base"
     if any(flag in flags for flag in SKIP):
@@ -92,6 +96,10 @@ def main(argv: list[str]) -> int:
     except LaunchError as error:
         print(f"sfumato: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        reason = explain("Starting", str(error))
+        print(f"sfumato: {reason}", file=sys.stderr)
+        return reason.exit_code
     except KeyboardInterrupt:
         print("sfumato: interrupted; the next start goes on where this one stopped.", file=sys.stderr)
         return 130

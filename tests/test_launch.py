@@ -165,6 +165,30 @@ class TestStart:
         assert done.stdout == f"started {sandbox.root}/tests/check.py -k x\n"
         assert "pytest" in (sandbox.venv / "sfumato-requirements.txt").read_text()
 
+    def test_dev_packages_include_the_base(self, sandbox: Sandbox) -> None:
+        sandbox.run("test")
+        sandbox.calls()
+        sandbox.run("x")
+        assert sandbox.calls() == ["-m sfumato x"]
+
+    def test_base_packages_do_not_include_dev(self, sandbox: Sandbox) -> None:
+        sandbox.run("x")
+        assert not (sandbox.venv / "sfumato-dev.stamp").exists()
+
+    @pytest.mark.parametrize("words", [["--help"], ["help"], ["--version"]])
+    def test_help_needs_no_installation(self, sandbox: Sandbox, words: list[str]) -> None:
+        (sandbox.root / "src").rmdir()
+        (sandbox.root / "src").symlink_to(ROOT / "src")
+        done = sandbox.run(*words)
+        assert done.returncode == 0
+        assert done.stdout
+        assert sandbox.calls() == []
+
+    def test_temporary_files_of_pip_are_on_the_same_disk_and_removed(self, sandbox: Sandbox) -> None:
+        sandbox.run("x", FAKE_PIP="import tempfile; pathlib.Path(os.environ['FAKE_LOG']).write_text(tempfile.mkdtemp())")
+        (folder,) = [line for line in sandbox.calls() if line.startswith(str(sandbox.venv))]
+        assert not Path(folder.removesuffix("-m sfumato x")).exists()
+
     def test_signals_reach_the_program(self, sandbox: Sandbox) -> None:
         sandbox.run("x")
         environment = sandbox.environment | {"FAKE_WAIT": "1"}

@@ -187,6 +187,18 @@ class TestOptions:
         assert "warning: --xformers has no effect: the fastest exact attention" in err
         assert "warning: --listen, --port, --theme: not used by this verb." in err
 
+    @pytest.mark.parametrize("verb", [verb.name for verb in VERBS])
+    def test_every_verb_accepts_a_command_line_made_for_a1111(self, run: Run, tmp_path: Path, verb: str) -> None:
+        (tmp_path / "a.ckpt").write_bytes(b"")
+        words = {"info": ["a.ckpt"], "convert": ["a.ckpt", "b"], "bench": ["--repeat", "1"]}.get(verb, [])
+        foreign = "--listen --api --port 7860 --xformers --medvram --no-half --theme dark --vae-dir x --use-cpu sd interrogate"
+        assert run(verb, *words, *foreign.split())[0] == 0
+
+    def test_modules_for_the_cpu_do_not_swallow_the_prompt_unseen(self, run: Run) -> None:
+        code, _, err = run("txt2img", "--use-cpu", "all", "a cat")
+        assert code == 2
+        assert "'a cat'" in err
+
     def test_quiet(self, run: Run) -> None:
         code, out, err = run("txt2img", "x", "--xformers", "--quiet")
         assert (code, err) == (0, "")
@@ -268,6 +280,10 @@ class TestProgress:
         assert "4/4 steps" in err
         assert "it/s" in err or "s/it" in err
         assert "warning: a small one" in err
+
+    def test_no_bar_when_unwanted(self, run: Run) -> None:
+        for flag in ("--no-progress", "--disable-console-progressbars"):
+            assert "steps" not in run("txt2img", "x", "--progress", flag)[2]
 
     def test_interrupt_cancels_cleanly(self, run: Run, app: FakeApp) -> None:
         app.interrupt_at = 3

@@ -32,7 +32,7 @@ SERVER_FLAGS = (
     "--listen", "--share", "--api", "--nowebui", "--autolaunch", "--enable-insecure-extension-access", "--api-log",
     "--no-hashing", "--skip-torch-cuda-test", "--update-check", "--update-all-extensions", "--reinstall-xformers",
     "--no-download-sd-model", "--do-not-download-clip", "--lowram", "--allow-code", "--skip-version-check",
-    "--disable-console-progressbars", "--gradio-debug", "--test-server", "--hide-ui-dir-config", "--freeze-settings",
+    "--gradio-debug", "--test-server", "--hide-ui-dir-config", "--freeze-settings",
     "--disable-tls-verify", "--no-prompt-history", "--no-gradio-queue", "--gradio-queue", "--disable-all-extensions",
     "--disable-extra-extensions", "--administrator", "--ui-debug-mode", "--log-startup",
 )

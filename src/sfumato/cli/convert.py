@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sfumato.cli.app import MakeApp
-from sfumato.cli.options import add_app_options, app_options
+from sfumato.cli.options import add_app_options, folder_options
 from sfumato.cli.parser import Parser
 from sfumato.errors import InvalidRequest, NotFound
 
@@ -45,6 +45,6 @@ def run(argv: list[str], make_app: MakeApp) -> int:
         raise NotFound(f"There is no file {str(source)!r}.")
     if target.exists() and not hasattr(found, "overwrite"):
         raise InvalidRequest(f"{str(target)!r} is there already.", advice="Add --overwrite, or name another target.")
-    app = make_app(app_options(found))
+    app = make_app(folder_options(found))
     print(app.convert(source, target, layout=layout, dtype=dtype, vae=getattr(found, "vae", None)))
     return 0

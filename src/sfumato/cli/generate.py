@@ -50,6 +50,8 @@ class GenerateVerb(Generic[R]):
         files.add_argument("--infotext", metavar="TEXT", help="start from the parameters of a picture file, text file or text")
         files.add_argument("--json", action="store_true", help="one JSON object per picture on standard output")
         files.add_argument("--progress", action="store_true", help="show the bar even where nobody seems to watch")
+        for flag, text in (("--no-progress", "never show it"), ("--disable-console-progressbars", argparse.SUPPRESS)):
+            files.add_argument(flag, dest="progress", action="store_false", help=text)
         short = parser.add_argument_group("Short forms")
         short.add_argument("--size", metavar="WxH", help="width and height at once")
         for flag, value in (("--preview-strip", "strip"), ("--animation", "animation")):
@@ -119,7 +121,7 @@ class GenerateVerb(Generic[R]):
     def make(self, app: Application, requests: Sequence[R], output: Output, found: argparse.Namespace) -> None:
         """Run the requests one after another and save what comes."""
         quiet = hasattr(found, "quiet")
-        shown = hasattr(found, "progress") or (sys.stderr.isatty() and not quiet)
+        shown = getattr(found, "progress", sys.stderr.isatty() and not quiet)
         as_json = hasattr(found, "json")
         for number, request in enumerate(requests, 1):
             label = f"[{number}/{len(requests)}] " if len(requests) > 1 else ""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sfumato.cli.app import MakeApp
-from sfumato.cli.options import add_app_options, app_options
+from sfumato.cli.options import add_app_options, folder_options
 from sfumato.cli.parser import Parser
 from sfumato.errors import NotFound, SfumatoError
 
@@ -27,7 +27,7 @@ def run(argv: list[str], make_app: MakeApp) -> int:
     found = parser.read(argv, "files")
     if not found.files:
         parser.error("no file was named")
-    app = make_app(app_options(found))
+    app = make_app(folder_options(found))
     exit_code = 0
     for name in found.files:
         path = Path(name).expanduser()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from sfumato.cli.app import MakeApp
-from sfumato.cli.options import add_app_options, app_options
+from sfumato.cli.options import add_app_options, folder_options
 from sfumato.cli.parser import Parser
 
 
@@ -17,7 +17,7 @@ def run(argv: list[str], make_app: MakeApp) -> int:
     add_app_options(parser, device=False)
     found = parser.read(argv)
     kind = getattr(found, "kind", None)
-    entries = [entry for entry in make_app(app_options(found)).models() if kind in (None, entry.kind)]
+    entries = [entry for entry in make_app(folder_options(found)).models() if kind in (None, entry.kind)]
     if hasattr(found, "json"):
         for entry in entries:
             facts = {"name": entry.name, "title": entry.title, "kind": entry.kind, "path": str(entry.path)}

@@ -14,6 +14,7 @@ from sfumato.errors import InvalidRequest
 
 DEVICES = "auto, cpu, cuda, cuda:N, mps"
 DTYPES = ("auto", "fp32", "fp16", "bf16")
+CPU_MODULES = ("all", "sd", "interrogate", "gfpgan", "bsrgan", "esrgan", "scunet", "swinir", "codeformer")
 MEMORY = ("auto", "high", "medium", "low")
 
 # Flags of A1111's that decide something here: the attribute of `AppOptions` and its value.
@@ -26,30 +27,35 @@ MAPPED: Mapping[str, tuple[str, str]] = {
 
 
 def add_app_options(parser: Parser, *, device: bool = True) -> None:
-    """Folders for every verb, and what decides how models run for those that run them."""
+    """Folders, and how models run; a verb without models accepts the latter unseen, for a COMMANDLINE_ARGS may bring it."""
     group = parser.add_argument_group("Program")
     group.add_argument("--data-dir", type=Path, metavar="DIR", help="folder of models, outputs and settings")
     group.add_argument("--models-dir", type=Path, metavar="DIR", help="folder of the models, where it lies elsewhere")
-    if device:
-        group.add_argument("--device", metavar="NAME", help=f"what computes: {DEVICES}")
-        group.add_argument("--dtype", metavar="WORD", help=f"precision of the weights: {', '.join(DTYPES)}")
-        group.add_argument("--memory", metavar="WORD", help=f"memory plan: {', '.join(MEMORY)}; less memory is slower")
-        for flag, (name, value) in MAPPED.items():
-            text = f"same as --{name} {value}" if flag in ("--lowvram", "--medvram", "--no-half") else argparse.SUPPRESS
-            group.add_argument(flag, dest=name, action="store_const", const=value, help=text)
-        group.add_argument("--precision", dest="precision", help=argparse.SUPPRESS)
-        group.add_argument("--use-cpu", dest="use_cpu", nargs="+", help=argparse.SUPPRESS)
-        group.add_argument("--device-id", dest="device_id", help=argparse.SUPPRESS)
-        add_foreign_flags(group)
-    group.add_argument("--quiet", "-q", action="store_true", help="nothing on standard error but errors")
+    group.add_argument("-q", "--quiet", action="store_true", help="nothing on standard error but errors")
+
+    def shown(text: str) -> str:
+        return text if device else argparse.SUPPRESS
+
+    group.add_argument("--device", metavar="NAME", help=shown(f"what computes: {DEVICES}"))
+    if "--dtype" not in parser.option_names:  # convert has its own
+        group.add_argument("--dtype", metavar="WORD", help=shown(f"precision of the weights: {', '.join(DTYPES)}"))
+    group.add_argument("--memory", metavar="WORD", help=shown(f"memory plan: {', '.join(MEMORY)}; less memory is slower"))
+    for flag, (name, value) in MAPPED.items():
+        text = argparse.SUPPRESS if flag == "--medvram-sdxl" else shown(f"same as --{name} {value}")
+        group.add_argument(flag, dest="memory" if name == "memory" else "precise", action="store_const", const=value, help=text)
+    group.add_argument("--precision", help=argparse.SUPPRESS)
+    group.add_argument("--use-cpu", nargs="+", choices=CPU_MODULES, help=argparse.SUPPRESS)
+    group.add_argument("--device-id", help=argparse.SUPPRESS)
+    add_foreign_flags(group, parser.option_names)
 
 
-def add_foreign_flags(group: argparse._ArgumentGroup) -> None:
+def add_foreign_flags(group: argparse._ArgumentGroup, taken: frozenset[str]) -> None:
     """Accept what a COMMANDLINE_ARGS for A1111 may hold."""
     for flag in (*NO_EFFECT, *SERVER_FLAGS):
         group.add_argument(flag, dest="foreign", action=Remember, nargs=0, help=argparse.SUPPRESS)
     for flag in SERVER_VALUES:
-        group.add_argument(flag, dest="foreign", action=Remember, help=argparse.SUPPRESS)
+        if flag not in taken:
+            group.add_argument(flag, dest="foreign", action=Remember, help=argparse.SUPPRESS)
 
 
 class Remember(argparse.Action):
@@ -58,6 +64,11 @@ class Remember(argparse.Action):
     def __call__(self, parser: object, namespace: argparse.Namespace, values: object, option: str | None = None) -> None:
         """Note the option."""
         setattr(namespace, self.dest, [*getattr(namespace, self.dest, []), option])
+
+
+def folder_options(found: argparse.Namespace) -> AppOptions:
+    """How the application shall be set up for a verb that runs no model."""
+    return AppOptions(data_dir=getattr(found, "data_dir", None), models_dir=getattr(found, "models_dir", None))
 
 
 def app_options(found: argparse.Namespace) -> AppOptions:
@@ -72,7 +83,7 @@ def app_options(found: argparse.Namespace) -> AppOptions:
         device = "cpu"
     elif "device_id" in given:
         device = f"cuda:{given['device_id']}"
-    dtype = given.get("dtype", "auto")
+    dtype = given.get("precise", given.get("dtype", "auto"))
     precision = given.get("precision", "autocast")
     if precision not in ("full", "half", "autocast"):
         raise InvalidRequest(f"--precision: {precision!r} is not one of full, half, autocast.")

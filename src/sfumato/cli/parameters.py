@@ -34,7 +34,7 @@ MAX_IMAGE_BYTES = 64 * 1024 * 1024
 def add_parameters(parser: Parser, cls: type[Generation]) -> None:
     """Give `parser` an option for every parameter of the request, in its groups."""
     groups: dict[str, argparse._ArgumentGroup] = {}
-    taken = set(parser._option_string_actions)
+    taken = set(parser.option_names)
     for parameter in fields(cls):
         if parameter.group not in groups:
             groups[parameter.group] = parser.add_argument_group(parameter.group)

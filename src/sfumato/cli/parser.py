@@ -46,6 +46,11 @@ class Parser(argparse.ArgumentParser):
             argument_default=argparse.SUPPRESS,
         )
 
+    @property
+    def option_names(self) -> frozenset[str]:
+        """Every spelling of every option so far."""
+        return frozenset(self._option_string_actions)
+
     def error(self, message: str) -> NoReturn:
         """Raise what argparse would print.
 
@@ -81,7 +86,7 @@ class Parser(argparse.ArgumentParser):
         if not word.startswith("-"):
             return InvalidRequest(f"{word[:100]!r} is one word too many.", advice=f"See {self.prog} --help.")
         name = word.partition("=")[0]
-        near = difflib.get_close_matches(name[:100], [key for key in self._option_string_actions if key.startswith("--")], n=1)
+        near = difflib.get_close_matches(name[:100], [key for key in self.option_names if key.startswith("--")], n=1)
         advice = f"Did you mean {near[0]}?" if near else f"See {self.prog} --help."
         if " " in word or not word.startswith("--"):
             advice = "A prompt that begins with '-' goes behind '--'."
