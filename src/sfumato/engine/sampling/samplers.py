@@ -99,139 +99,197 @@ samplers: Registry[Sampler] = Registry("sampler")
 """All samplers by display name, in A1111's order; the first is the default."""
 
 
-def _add(name: str, *aliases: str, solver: Callable[..., Iterator[Step]], summary: str, **facts: Any) -> None:  # noqa: ANN401
-    samplers.add(name, Sampler(name, solver, summary, **facts), *aliases)
+def _add(sampler: Sampler, *aliases: str) -> None:
+    samplers.add(sampler.name, sampler, *aliases)
 
 
 _add(
-    "DPM++ 2M",
+    Sampler(
+        "DPM++ 2M",
+        _dpmpp.dpmpp_2m,
+        "multistep second order on the clean estimate; a good default",
+        schedule="karras",
+    ),
     "k_dpmpp_2m",
-    solver=_dpmpp.dpmpp_2m,
-    summary="multistep second order on the clean estimate; a good default",
-    schedule="karras",
 )
 _add(
-    "DPM++ SDE",
+    Sampler(
+        "DPM++ SDE",
+        _sde.dpmpp_sde,
+        "stochastic single-step, two evaluations a step",
+        schedule="karras",
+        options=_NOISE,
+        second_order=True,
+        brownian=True,
+    ),
     "k_dpmpp_sde",
-    solver=_sde.dpmpp_sde,
-    summary="stochastic single-step, two evaluations a step",
-    schedule="karras",
-    options=_NOISE,
-    second_order=True,
-    brownian=True,
 )
 _add(
-    "DPM++ 2M SDE",
+    Sampler(
+        "DPM++ 2M SDE",
+        _sde.dpmpp_2m_sde,
+        "stochastic multistep second order, midpoint",
+        schedule="exponential",
+        options=_NOISE,
+        brownian=True,
+    ),
     "k_dpmpp_2m_sde",
-    solver=_sde.dpmpp_2m_sde,
-    summary="stochastic multistep second order, midpoint",
-    schedule="exponential",
-    options=_NOISE,
-    brownian=True,
 )
 _add(
-    "DPM++ 2M SDE Heun",
+    Sampler(
+        "DPM++ 2M SDE Heun",
+        _sde.dpmpp_2m_sde,
+        "stochastic multistep second order, Heun",
+        schedule="exponential",
+        options=_NOISE,
+        preset=MappingProxyType({"solver_type": "heun"}),
+        brownian=True,
+    ),
     "k_dpmpp_2m_sde_heun",
-    solver=_sde.dpmpp_2m_sde,
-    summary="stochastic multistep second order, Heun",
-    schedule="exponential",
-    options=_NOISE,
-    preset=MappingProxyType({"solver_type": "heun"}),
-    brownian=True,
 )
 _add(
-    "DPM++ 2S a",
+    Sampler(
+        "DPM++ 2S a",
+        _dpmpp.dpmpp_2s_ancestral,
+        "ancestral single-step second order",
+        schedule="karras",
+        options=_NOISE,
+        second_order=True,
+        uses_ensd=True,
+    ),
     "k_dpmpp_2s_a",
-    solver=_dpmpp.dpmpp_2s_ancestral,
-    summary="ancestral single-step second order",
-    schedule="karras",
-    options=_NOISE,
-    second_order=True,
-    uses_ensd=True,
 )
 _add(
-    "DPM++ 3M SDE",
+    Sampler(
+        "DPM++ 3M SDE",
+        _sde.dpmpp_3m_sde,
+        "stochastic multistep third order",
+        schedule="exponential",
+        options=_NOISE,
+        discard_penultimate=True,
+        brownian=True,
+    ),
     "k_dpmpp_3m_sde",
-    solver=_sde.dpmpp_3m_sde,
-    summary="stochastic multistep third order",
-    schedule="exponential",
-    options=_NOISE,
-    discard_penultimate=True,
-    brownian=True,
 )
 _add(
-    "Euler a",
+    Sampler(
+        "Euler a",
+        _euler.euler_ancestral,
+        "ancestral first order",
+        options=("eta",),
+        uses_ensd=True,
+    ),
     "k_euler_a",
     "k_euler_ancestral",
-    solver=_euler.euler_ancestral,
-    summary="ancestral first order",
-    options=("eta",),
-    uses_ensd=True,
 )
-_add("Euler", "k_euler", solver=_euler.euler, summary="first order, the simplest", options=_CHURN)
-_add("LMS", "k_lms", solver=_multistep.lms, summary="linear multistep of fourth order")
-_add("Heun", "k_heun", solver=_euler.heun, summary="second order, trapezoidal", options=_CHURN, second_order=True)
 _add(
-    "DPM2",
+    Sampler(
+        "Euler",
+        _euler.euler,
+        "first order, the simplest",
+        options=_CHURN,
+    ),
+    "k_euler",
+)
+_add(
+    Sampler(
+        "LMS",
+        _multistep.lms,
+        "linear multistep of fourth order",
+    ),
+    "k_lms",
+)
+_add(
+    Sampler(
+        "Heun",
+        _euler.heun,
+        "second order, trapezoidal",
+        options=_CHURN,
+        second_order=True,
+    ),
+    "k_heun",
+)
+_add(
+    Sampler(
+        "DPM2",
+        _euler.dpm2,
+        "second order, geometric midpoint",
+        schedule="karras",
+        options=_CHURN,
+        second_order=True,
+        discard_penultimate=True,
+    ),
     "k_dpm_2",
-    solver=_euler.dpm2,
-    summary="second order, geometric midpoint",
-    schedule="karras",
-    options=_CHURN,
-    second_order=True,
-    discard_penultimate=True,
 )
 _add(
-    "DPM2 a",
+    Sampler(
+        "DPM2 a",
+        _euler.dpm2_ancestral,
+        "ancestral second order, geometric midpoint",
+        schedule="karras",
+        options=_NOISE,
+        second_order=True,
+        discard_penultimate=True,
+        uses_ensd=True,
+    ),
     "k_dpm_2_a",
-    solver=_euler.dpm2_ancestral,
-    summary="ancestral second order, geometric midpoint",
-    schedule="karras",
-    options=_NOISE,
-    second_order=True,
-    discard_penultimate=True,
-    uses_ensd=True,
 )
 _add(
-    "DPM fast",
+    Sampler(
+        "DPM fast",
+        _dpm.dpm_fast,
+        "third order with a fixed number of evaluations, even in log sigma",
+        spacing="ends",
+        options=_NOISE,
+        uses_ensd=True,
+    ),
     "k_dpm_fast",
-    solver=_dpm.dpm_fast,
-    summary="third order with a fixed number of evaluations, even in log sigma",
-    spacing="ends",
-    options=_NOISE,
-    uses_ensd=True,
 )
 _add(
-    "DPM adaptive",
+    Sampler(
+        "DPM adaptive",
+        _dpm.dpm_adaptive,
+        "third order, chooses its steps by their error; the number of steps is ignored",
+        spacing="ends",
+        options=("eta",),
+        uses_ensd=True,
+        alone=True,
+    ),
     "k_dpm_ad",
-    solver=_dpm.dpm_adaptive,
-    summary="third order, chooses its steps by their error; the number of steps is ignored",
-    spacing="ends",
-    options=("eta",),
-    uses_ensd=True,
-    alone=True,
 )
 _add(
-    "Restart",
-    solver=_restart.restart,
-    summary="Heun steps that go back up to more noise once or twice",
-    schedule="karras",
-    second_order=True,
+    Sampler(
+        "Restart",
+        _restart.restart,
+        "Heun steps that go back up to more noise once or twice",
+        schedule="karras",
+        second_order=True,
+    )
 )
-_add("DDIM", solver=_ddim.ddim, summary="first order on the diffusion model's timesteps", spacing="timesteps", options=("eta",))
+_add(Sampler("DDIM", _ddim.ddim, "first order on the diffusion model's timesteps", spacing="timesteps", options=("eta",)))
 _add(
-    "DDIM CFG++",
+    Sampler(
+        "DDIM CFG++",
+        _ddim.ddim_cfgpp,
+        "DDIM that returns to the unconditional noise; guidance divided by 12.5",
+        spacing="timesteps",
+        options=("eta",),
+        guidance_factor=1 / 12.5,
+        needs_uncond=True,
+    ),
     "ddim_cfgpp",
-    solver=_ddim.ddim_cfgpp,
-    summary="DDIM that returns to the unconditional noise; guidance divided by 12.5",
-    spacing="timesteps",
-    options=("eta",),
-    guidance_factor=1 / 12.5,
-    needs_uncond=True,
 )
-_add("PLMS", solver=_multistep.plms, summary="pseudo linear multistep of fourth order", spacing="timesteps")
-_add("UniPC", solver=_unipc.unipc, summary="multistep predictor-corrector", spacing="unipc")
-_add("LCM", "k_lcm", solver=_lcm.lcm, summary="for latent consistency models; a few steps at a scale of 1 to 2", spacing="lcm")
+_add(Sampler("PLMS", _multistep.plms, "pseudo linear multistep of fourth order", spacing="timesteps"))
+_add(Sampler("UniPC", _unipc.unipc, "multistep predictor-corrector", spacing="unipc"))
+_add(
+    Sampler(
+        "LCM",
+        _lcm.lcm,
+        "for latent consistency models; a few steps at a scale of 1 to 2",
+        spacing="lcm",
+    ),
+    "k_lcm",
+)
 
 
 def resolve(sampler: str, scheduler: str = "Automatic") -> tuple[str, str]:
