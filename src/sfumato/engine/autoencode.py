@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +10,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from sfumato.engine.models.strips import decode_in_strips, encode_in_strips
 from sfumato.engine.models.taesd import TinyDecoder, TinyEncoder
 from sfumato.engine.models.vae import AutoencoderKL
 from sfumato.errors import NotANumber
+
+STRIPS_ABOVE = 1024 * 1024
+"""Pixels from which pictures always go through the autoencoder in strips: a rule of the picture's size alone, so that the
+same request gives the same bits on machines with more memory and with less."""
 
 
 def to_pixels(images: Sequence[Image.Image], *, device: torch.device | str = "cpu") -> Tensor:
@@ -34,24 +39,31 @@ def _rows(batch: Tensor) -> list[Tensor]:
 
 
 @torch.inference_mode()
-def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
+def decode(vae: AutoencoderKL, latents: Tensor, *, strips: bool = False) -> Tensor:
     """Pixels [b, 3, f*h, f*w], about -1..1, of latents [b, c, h, w] at the scale of the UNet; one picture at a time.
 
     A half-precision autoencoder that overflows is run once more in float32.
 
+    Args:
+        vae: see `AutoencoderKL`.
+        latents: on its device.
+        strips: save memory whatever the size is; what is larger than `STRIPS_ABOVE` always goes in strips.
+
     Raises:
         NotANumber: the result is not finite even then.
     """
-    return torch.cat([_decode_one(vae, row) for row in _rows(latents)])
+    pixels = latents.shape[2] * latents.shape[3] * vae.config.downsampling**2
+    run = decode_in_strips if strips or pixels > STRIPS_ABOVE else AutoencoderKL.decode
+    return torch.cat([_decode_one(vae, row, run) for row in _rows(latents)])
 
 
-def _decode_one(vae: AutoencoderKL, latents: Tensor) -> Tensor:
+def _decode_one(vae: AutoencoderKL, latents: Tensor, run: Callable[[AutoencoderKL, Tensor], Tensor]) -> Tensor:
     unscaled = vae.from_latents(latents)
-    pixels = vae.decode(unscaled.to(vae.dtype))
+    pixels = run(vae, unscaled.to(vae.dtype))
     if not torch.isfinite(pixels).all() and vae.dtype != torch.float32:
         dtype = vae.dtype
         try:
-            pixels = vae.float().decode(unscaled.float())
+            pixels = run(vae.float(), unscaled.float())
         finally:
             vae.to(dtype)
     if not torch.isfinite(pixels).all():
@@ -63,18 +75,20 @@ def _decode_one(vae: AutoencoderKL, latents: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def encode(vae: AutoencoderKL, pixels: Tensor, *, scaled: bool = True) -> Tensor:
+def encode(vae: AutoencoderKL, pixels: Tensor, *, scaled: bool = True, strips: bool = False) -> Tensor:
     """Latents [b, c, h/f, w/f] of pixels [b, 3, h, w] in -1..1: the posterior mean, always the same for a picture.
 
     Args:
         vae: see `AutoencoderKL`.
         pixels: float32.
         scaled: at the scale of the UNet; instruct-pix2pix models want their picture unscaled.
+        strips: as for `decode`.
 
     Raises:
         NotANumber: the result is not finite.
     """
-    means = [vae.encode(row.to(vae.dtype)).mean.float() for row in _rows(pixels)]
+    run = encode_in_strips if strips or pixels.shape[2] * pixels.shape[3] > STRIPS_ABOVE else AutoencoderKL.encode
+    means = [run(vae, row.to(vae.dtype)).mean.float() for row in _rows(pixels)]
     latents = torch.cat(means)
     if not torch.isfinite(latents).all():
         raise NotANumber(
@@ -91,11 +105,13 @@ class Codec:
     Attributes:
         vae: of the model.
         encoder, decoder: TAESD's, where they are to be used.
+        strips: the autoencoder works in strips whatever the size; pictures above `STRIPS_ABOVE` always do.
     """
 
     vae: AutoencoderKL
     encoder: TinyEncoder | None = None
     decoder: TinyDecoder | None = None
+    strips: bool = False
 
     @torch.inference_mode()
     def encode(self, images: Sequence[Image.Image]) -> Tensor:
@@ -103,13 +119,13 @@ class Codec:
         weight = self.vae.quant_conv.weight
         pixels = to_pixels(images, device=weight.device)
         if self.encoder is None:
-            return encode(self.vae, pixels)
+            return encode(self.vae, pixels, strips=self.strips)
         return torch.cat([self.encoder(row.to(weight.dtype)).float() for row in _rows(pixels)])
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> list[Image.Image]:
         """The pictures of latents [b, c, h, w] at the scale of the UNet."""
         if self.decoder is None:
-            return to_images(decode(self.vae, latents))
+            return to_images(decode(self.vae, latents, strips=self.strips))
         dtype = self.vae.dtype
         return [image for row in _rows(latents) for image in to_images(self.decoder(row.to(dtype)))]

@@ -35,6 +35,7 @@ class Material:
         upscaler: gives an upscaler of pictures by name.
         taesd: small encoder and decoder of the model's latents, where they are at hand.
         tokenizer: of the model.
+        strips: decode and encode in strips, for large pictures or little memory.
     """
 
     model: DiffusionModel
@@ -42,6 +43,7 @@ class Material:
     upscaler: Callable[[str], Upscaler] = UPSCALERS.__getitem__
     taesd: tuple[TinyEncoder, TinyDecoder] | None = None
     tokenizer: Tokenizer = field(default_factory=Tokenizer)
+    strips: bool = False
 
     def codec(self, request: Generation, model: DiffusionModel) -> Codec:
         """What encodes and decodes the latents of `model` as the request chose.
@@ -59,4 +61,5 @@ class Material:
             model.vae,
             encoder if request.vae_encoder == "TAESD" else None,
             decoder if request.vae_decoder == "TAESD" else None,
+            self.strips,
         )

@@ -71,8 +71,7 @@ class App:
     ) -> Iterator[Event | GeneratedImage]:
         from sfumato.engine.pipeline import Picture, stream
 
-        material = self.models_in_memory.material(request, choice)
-        with self.models_in_memory.working(material.model, request):
+        with self.models_in_memory.working(request, choice) as material:
             for item in stream(request, material):
                 yield self._finished(item, request, choice, hashes) if isinstance(item, Picture) else item
 

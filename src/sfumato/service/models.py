@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -88,13 +88,31 @@ class Models:
         return model
 
     @contextmanager
-    def working(self, model: DiffusionModel, request: Generation) -> Iterator[MemoryPlan]:
-        """Bring a model to the device for the length of a job, whole or part by part, as the memory allows."""
-        from sfumato.engine.residency import Weights, choose_plan, free_memory, visiting
+    def working(self, request: Generation, choice: Choice) -> Iterator[Material]:
+        """What the engine needs for a request: models that are at the device, whole or part by part, for the length of a job."""
+        from sfumato.engine.material import Material
+
+        model = self.load(choice)
+        plan = self._plan(model, request)
+        chosen = "TAESD" in (request.vae_encoder, request.vae_decoder)
+        wanted = chosen or request.preview == "taesd" or request.keep_steps != "none"
+        taesd = self._taesd(model.spec.family) if wanted else None
+        with ExitStack() as at_device:
+
+            def another(name: str) -> DiffusionModel:
+                # Beside the first one, for hires fix or refiner: both are needed for the length of the job.
+                self._kept = max(self._kept, 2)
+                return self._bring(self.load(self.choose(name, request.vae)), plan, at_device)
+
+            yield Material(self._bring(model, plan, at_device), load=another, taesd=taesd, strips=plan.strips)
+
+    def _plan(self, model: DiffusionModel, request: Generation) -> MemoryPlan:
+        from sfumato.engine.residency import Weights, choose_plan, free_memory
 
         width, height = request.hires_sizes.final if isinstance(request, Txt2Img) else (request.width, request.height)
         cpu = self._device.type == "cpu"
-        plan = choose_plan(
+        return choose_plan(
+            # On the CPU the weights are where they compute: what is free is free beside them.
             Weights(0, 0, 0) if cpu else Weights.of(model),
             free_memory(self._device),
             device=self._device.type,
@@ -102,26 +120,17 @@ class Models:
             pixels=width * height * (1 if cpu else request.batch_size),
             number_bytes=self._dtypes().unet.itemsize,
         )
-        if cpu:
-            yield plan
-            return
-        with visiting(model, plan, self._device):
-            yield plan
 
-    def material(self, request: Generation, choice: Choice) -> Material:
-        """What the engine needs for a request."""
-        from sfumato.engine.material import Material
+    def _bring(self, model: DiffusionModel, plan: MemoryPlan, at_device: ExitStack) -> DiffusionModel:
+        """The model where it computes, until the stack is closed; a model that is there already is left alone."""
+        from sfumato.engine.models.layers import kept_filters
+        from sfumato.engine.residency import visiting
 
-        model = self.load(choice)
-        chosen = "TAESD" in (request.vae_encoder, request.vae_decoder)
-        wanted = chosen or request.preview == "taesd" or request.keep_steps != "none"
-        taesd = self._taesd(model.spec.family) if wanted else None
-        return Material(model, load=lambda name: self._another(name, request), taesd=taesd)
-
-    def _another(self, name: str, request: Generation) -> DiffusionModel:
-        """A second model beside the first, for hires fix or refiner: both are needed for the length of the job."""
-        self._kept = max(self._kept, 2)
-        return self.load(self.choose(name, request.vae))
+        if self._device.type == "cpu":
+            at_device.enter_context(kept_filters(model.unet, plan.filters))
+        elif next(model.unet.parameters()).device != self._device:
+            at_device.enter_context(visiting(model, plan, self._device))
+        return model
 
     def _taesd(self, family: str) -> tuple[TinyEncoder, TinyDecoder] | None:
         """The small encoder and decoder of a family, if both files are in their folder."""
