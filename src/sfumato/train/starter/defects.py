@@ -116,9 +116,9 @@ def apply_light(picture: Tensor, lights: Sequence[str | None], grid: Grid) -> Te
     if not any(lights):
         return picture
     chosen = [_LIGHT[light] if light else ((1.0, 1.0, 1.0), 0.0) for light in lights]
-    return (picture * colours([factor for factor, _ in chosen], grid) + grid.column([added for _, added in chosen])[:, None]).clamp(
-        0.0, 1.0
-    )
+    return (
+        picture * colours([factor for factor, _ in chosen], grid) + grid.column([added for _, added in chosen])[:, None]
+    ).clamp(0.0, 1.0)
 
 
 def apply_defects(picture: Tensor, wanted: Sequence[tuple[str, ...]], seeds: Tensor, grid: Grid) -> Tensor:

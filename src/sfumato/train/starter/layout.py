@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from sfumato.train.starter.dice import Dice
@@ -10,8 +10,14 @@ from sfumato.train.starter.scene import Relation, Thing
 
 _SPOTS: dict[str, tuple[float, float]] = {"left": (0.25, 0.5), "right": (0.75, 0.5), "top": (0.5, 0.25), "bottom": (0.5, 0.75)}
 
+_GAP = 0.028
+"""What stays free between two things of which one is on top of the other, so that they can be told apart."""
+
 RELATIONS: tuple[Relation, ...] = ("left of", "right of", "above", "below", "inside", "on top of")
 """Every relation."""
+
+ROOMY: tuple[str, ...] = ("circle", "square", "triangle", "heart", "ring", "hexagon", "diamond", "oval")
+"""Shapes that something fits inside."""
 
 OPPOSITES: dict[Relation, Relation] = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 """What the second thing is, seen from the first, where there is a word for it."""
@@ -43,16 +49,23 @@ def single(dice: Dice, thing: Thing, *, cropped: bool) -> Placed:
     return Placed((moved,), place=place, size_word=size_word)
 
 
-def related(dice: Dice, first: Thing, second: Thing, relation: Relation) -> Placed:
-    """Two things, the first `relation` the second; "inside" and "on top of" draw the first one last."""
+def related(
+    dice: Dice, first: Thing, second: Thing, relation: Relation, extent: Callable[[Thing], tuple[float, float]]
+) -> Placed:
+    """Two things, the first `relation` the second; the second one, the reference, is drawn first and stands first.
+
+    Args:
+        extent: top and bottom of a thing, in units of half its size, seen from its centre.
+    """
     jitter = dice.uniform(-0.04, 0.04)
     if relation == "inside":
         outer = replace(second, x=0.5, y=0.5, size=dice.uniform(0.78, 0.88), fill="solid")
-        return Placed((outer, replace(first, x=0.5, y=0.5, size=dice.uniform(0.28, 0.36), fill="solid")), relation)
+        middle = 0.58 if second.name == "triangle" else 0.5
+        return Placed((outer, replace(first, x=0.5, y=middle, size=dice.uniform(0.3, 0.36), fill="solid")), relation)
     if relation == "on top of":
-        below, above = dice.uniform(0.4, 0.46), dice.uniform(0.28, 0.34)
+        below, above = dice.uniform(0.4, 0.46), dice.uniform(0.3, 0.36)
         base = replace(second, x=0.5 + jitter, y=0.7, size=below)
-        top = 0.7 - below * 0.45 - above * 0.43
+        top = 0.7 + extent(second)[0] * below / 2.0 - extent(first)[1] * above / 2.0 - _GAP
         return Placed((base, replace(first, x=0.5 + jitter, y=top, size=above)), relation)
     near, far = 0.25 + dice.uniform(-0.03, 0.03), 0.75 + dice.uniform(-0.03, 0.03)
     start, end = (near, far) if relation in ("left of", "above") else (far, near)
@@ -61,10 +74,8 @@ def related(dice: Dice, first: Thing, second: Thing, relation: Relation) -> Plac
         spots = ((start, 0.5 + jitter), (end, 0.5 + dice.uniform(-0.04, 0.04)))
     else:
         spots = ((0.5 + jitter, start), (0.5 + dice.uniform(-0.04, 0.04), end))
-    placed = [
-        replace(thing, x=x, y=y, size=size) for thing, (x, y), size in zip((first, second), spots, sizes, strict=True)
-    ]
-    return Placed(tuple(placed), relation)
+    placed = [replace(thing, x=x, y=y, size=size) for thing, (x, y), size in zip((first, second), spots, sizes, strict=True)]
+    return Placed((placed[1], placed[0]), relation)
 
 
 _GROUPS: dict[int, tuple[tuple[tuple[float, float], ...], ...]] = {
@@ -76,7 +87,7 @@ _GROUPS: dict[int, tuple[tuple[tuple[float, float], ...], ...]] = {
 
 def group(dice: Dice, thing: Thing, count: int) -> Placed:
     """`count` copies of one thing, 2 to 4, well apart."""
-    low, high = {2: (0.32, 0.4), 3: (0.24, 0.28), 4: (0.24, 0.3)}[count]
+    low, high = {2: (0.32, 0.4), 3: (0.2, 0.245), 4: (0.24, 0.3)}[count]
     size = dice.uniform(low, high)
     return Placed(
         tuple(

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from sfumato.errors import CorruptFile, NotFound, Unsupported
 from sfumato.train.starter.grid import Grid
+from sfumato.train.starter.palette import COLOURS, lab_of, to_lab
 from sfumato.train.starter.scene import Thing
 from sfumato.train.starter.things import local
 
@@ -106,6 +107,37 @@ class Atlas:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save({"names": list(self.names), "sprites": self.sprites}, kept)
         kept.replace(path)
+
+
+@cache
+def visible(atlas: Atlas, tiers: tuple[Tier, ...], behind: tuple[str, ...]) -> tuple[str, ...]:
+    """Pictograms of some tiers that stand out before all of the colours in `behind`; all of them where none does."""
+    known = [name for name in atlas.names if pictograms()[name].tier in tiers]
+    table = _hidden(atlas)
+    fitting = [name for name in known if all(table[atlas.index(name)][colour] < 0.16 for colour in behind)]
+    return tuple(fitting or known)
+
+
+@cache
+def extent_of(atlas: Atlas, name: str) -> tuple[float, float]:
+    """Top and bottom of what is visible of a sprite, -1..1."""
+    rows = (atlas.sprites[atlas.index(name), 3] > 100).any(dim=1).nonzero()[:, 0]
+    return float(rows[0]) * 2.0 / SIDE - 1.0, float(rows[-1] + 1) * 2.0 / SIDE - 1.0
+
+
+@cache
+def _hidden(atlas: Atlas) -> tuple[dict[str, float], ...]:
+    """For every sprite, the share of its pixels that would hardly be seen before each named colour."""
+    small = atlas.level(32, torch.device("cpu"))
+    opaque = small[:, 3] > 0.5
+    lab = to_lab((small[:, :3] / small[:, 3:].clamp(min=1e-3)).permute(0, 2, 3, 1))
+    found: list[dict[str, float]] = [{} for _ in atlas.names]
+    for colour in COLOURS:
+        lost = (lab - lab.new_tensor(lab_of(colour))).norm(dim=-1) < 16.0
+        share = (lost & opaque).sum(dim=(1, 2)) / opaque.sum(dim=(1, 2)).clamp(min=1)
+        for entry, value in zip(found, share.tolist(), strict=True):
+            entry[colour] = value
+    return tuple(found)
 
 
 @cache

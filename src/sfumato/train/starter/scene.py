@@ -66,7 +66,7 @@ class Scene:
 
     Attributes:
         things: from back to front.
-        relation: of the first thing to the second, where the scene is about it.
+        relation: of the second thing (the subject) to the first (the reference), where the scene is about it.
         place: where a single thing is: "left", "right", "top", "bottom", or None for about the middle.
         size_word: "small" or "large" where the single thing is unusually so.
         style: name of a style; "flat" is the ordinary one.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -147,3 +148,12 @@ def drop(x: Tensor, y: Tensor) -> Tensor:
 def semicircle(x: Tensor, y: Tensor) -> Tensor:
     """The upper half of a disc."""
     return torch.maximum(_disc(x, y - 0.46, 0.94), y - 0.46)
+
+
+@cache
+def extent(name: str) -> tuple[float, float]:
+    """Top and bottom of a shape in its local coordinates."""
+    line = torch.linspace(-1.2, 1.2, 481)
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    rows = line[(shapes[name](x, y) < 0.0).any(dim=1)]
+    return float(rows[0]), float(rows[-1])

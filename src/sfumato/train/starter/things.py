@@ -52,7 +52,7 @@ def _checkered(x: Tensor, y: Tensor, unit: Tensor) -> Tensor:
 
 
 def _gradient(x: Tensor, y: Tensor, unit: Tensor) -> Tensor:
-    return ((y + 0.9) * 0.5).clamp(0.0, 1.0) ** 1.2
+    return ((y + 0.25) * 0.85).clamp(0.0, 1.0)
 
 
 _PATTERNS: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = MappingProxyType(
@@ -92,5 +92,7 @@ def draw_shapes(things: list[Thing], grid: Grid) -> tuple[Tensor, Tensor]:
         if fill in _PATTERNS:
             share = _PATTERNS[fill](x, y, 1.0 / (half * grid.side))[:, None]
             other = colours([second_colour(thing) for thing in chosen], grid)
-            paint[members] = torch.lerp(paint[members], other.expand(-1, -1, grid.height, grid.width), share.expand(-1, 3, -1, -1))
+            paint[members] = torch.lerp(
+                paint[members], other.expand(-1, -1, grid.height, grid.width), share.expand(-1, 3, -1, -1)
+            )
     return paint, alpha

@@ -1,0 +1,1 @@
+"""Detectors without any network: what is in a picture of the starter world, for honest measurements."""
