@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from PIL import Image
 from torch import Tensor
@@ -18,6 +18,8 @@ from sfumato.engine.memory import advised
 from sfumato.engine.models.diffusion import DiffusionModel
 from sfumato.engine.passes import Pass, expected_steps, sample
 from sfumato.engine.planning import Planner
+from sfumato.engine.sampling.facts import facts
+from sfumato.engine.sampling.plan import SamplingPlan
 from sfumato.engine.tiling import tiled
 from sfumato.engine.watch import Watch
 from sfumato.events import Event, Finished, ImageDone, PhaseChanged, Started, Warned
@@ -33,6 +35,7 @@ class Picture:
         seed, subseed: that it was made from.
         image: RGB.
         steps: pictures of its steps, if the request keeps them.
+        facts: what sampler and schedule really did, under A1111's keys for the parameters text.
     """
 
     index: int
@@ -40,6 +43,7 @@ class Picture:
     subseed: int
     image: Image.Image
     steps: tuple[Image.Image, ...] = ()
+    facts: Mapping[str, object] = field(default_factory=dict)
 
 
 def generate(
@@ -88,6 +92,7 @@ def _from_words(request: Txt2Img, planner: Planner, watch: Watch) -> Iterator[Ev
     first = planner.new()
     hires = Hires(request, planner) if request.enable_hr else None
     yield Started(request.images, request.images * (first.steps + (hires.steps if hires else 0)))
+    known = _facts(first.plan, hires.second.plan if hires else None)
     yield PhaseChanged("encode")
     first.drive.encode()
     for indices in planner.batches(first.plan.sampler):
@@ -98,7 +103,7 @@ def _from_words(request: Txt2Img, planner: Planner, watch: Watch) -> Iterator[Ev
             yield PhaseChanged("hires", indices[0])
             latents = yield from _sampled(hires.second, indices, watch, hires.enlarged(latents, model))
             model = hires.second.drive.model
-        yield from _finished(request, planner.codec(model), indices, latents, watch)
+        yield from _finished(request, planner.codec(model), indices, latents, watch, known)
 
 
 def _from_pictures(request: Img2Img, planner: Planner, watch: Watch) -> Iterator[Event | Picture]:
@@ -111,7 +116,7 @@ def _from_pictures(request: Img2Img, planner: Planner, watch: Watch) -> Iterator
             change.drive.encode()
             yield PhaseChanged("sample", group[0])
             latents = yield from _sampled(change, group, watch, latents)
-            yield from _finished(request, sources.codec, group, latents, watch)
+            yield from _finished(request, sources.codec, group, latents, watch, facts(sources.plan))
 
 
 def _sampled(pass_: Pass, indices: Sequence[int], watch: Watch, latents: Tensor | None = None) -> Generator[Event, None, Tensor]:
@@ -124,17 +129,27 @@ def _sampled(pass_: Pass, indices: Sequence[int], watch: Watch, latents: Tensor 
     return result
 
 
+def _facts(first: SamplingPlan, second: SamplingPlan | None) -> dict[str, object]:
+    """What both passes did; the second one's schedule is told only where it is another."""
+    known: dict[str, object] = dict(facts(first))
+    key = "Hires schedule type"
+    if second is not None and (found := facts(second, second_pass=True).get(key)) not in (None, known.get("Schedule type")):
+        known[key] = found
+    return known
+
+
 def _finished(
     request: Txt2Img | Img2Img,
     codec: Codec,
     indices: Sequence[int],
     latents: Tensor,
     watch: Watch,
+    known: Mapping[str, object],
 ) -> Iterator[Event | Picture]:
     """Decode latents, picture by picture."""
     for row, index in enumerate(indices):
         yield PhaseChanged("decode", index)
         (image,) = codec.decode(latents[row : row + 1])
         seed, subseed = request.image_seeds(index)
-        yield Picture(index, seed, subseed, image, watch.frames(index))
+        yield Picture(index, seed, subseed, image, watch.frames(index), known)
         yield ImageDone(index, seed)

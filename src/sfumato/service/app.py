@@ -82,7 +82,7 @@ class App:
             index=picture.index,
             seed=picture.seed,
             image=picture.image,
-            infotext=build(request, self._facts(request, choice, hashes.result(), picture.index), picture.index),
+            infotext=build(request, self._facts(request, choice, hashes.result(), picture), picture.index),
             record=to_record(request, picture.index),
             steps=picture.steps,
             animated=request.keep_steps == "animation",
@@ -152,16 +152,17 @@ class App:
         model, vae = (self._hash_cache.get(path) if path and path.is_file() else "" for path in files)
         return model, vae
 
-    def _facts(self, request: Txt2Img | Img2Img, choice: Choice, hashes: tuple[str, str], index: int) -> Facts:
+    def _facts(self, request: Txt2Img | Img2Img, choice: Choice, hashes: tuple[str, str], picture: Picture) -> Facts:
         from sfumato.engine.sampling.samplers import resolve, samplers
 
         sampler, _ = resolve(request.sampler, request.scheduler)
-        source = request.init_images[index % len(request.init_images)] if isinstance(request, Img2Img) else b""
+        source = request.init_images[picture.index % len(request.init_images)] if isinstance(request, Img2Img) else b""
         return Facts(
             model=choice.checkpoint.name,
             model_hash=hashes[0],
             vae=choice.vae.name if choice.vae else "",
             vae_hash=hashes[1],
+            extra=picture.facts,
             uses_ensd=samplers[sampler].uses_ensd,
             init_image_hash=_md5(source) if isinstance(source, bytes) and source else "",
         )
