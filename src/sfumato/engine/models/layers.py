@@ -70,6 +70,8 @@ class GroupNorm(nn.GroupNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise [b, c, h, w]; the memory format of `x` is kept."""
+        if norm.many_pixels(x):
+            return self.per_channel(norm.moments(x))(x)
         h = F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
         return F.silu(h, inplace=True) if self.silu else h
 
