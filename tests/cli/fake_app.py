@@ -22,9 +22,10 @@ class FakePicture:
     seed: int
     index: int
 
-    def save(self, path: Path, *, replace: bool = True) -> None:
+    def save(self, path: Path, *, replace: bool = True) -> Path:
         with path.open("wb" if replace else "xb") as file:
             self.image.save(file, {".jpg": "jpeg"}.get(path.suffix, path.suffix[1:]))
+        return path
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,11 @@ class Picture(Protocol):
     def index(self) -> int:
         """Its place in the job, from 0."""
 
-    def save(self, path: Path, *, replace: bool = True) -> None:
-        """Write it with its parameters in the format that the ending of `path` names.
+    def save(self, path: Path, *, replace: bool = True) -> Path:
+        """Write it with its parameters in the format that the ending of `path` names, or in one that can hold it.
+
+        Returns:
+            Where it is.
 
         Raises:
             FileExistsError: the name is taken and `replace` is false.

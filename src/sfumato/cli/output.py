@@ -68,8 +68,7 @@ class Output:
             return self._save_by_pattern(picture, path, facts(picture, request))
         stem = path.name.removesuffix(path.suffix) + (f"-{self._saved}" if self._total > 1 else "")
         path = path.with_name(stem + self._suffix)
-        picture.save(path)
-        return path
+        return picture.save(path)
 
     def _save_by_pattern(self, picture: Picture, path: Path, known: NameFacts) -> Path:
         parts = path.parts
@@ -95,10 +94,8 @@ def claim(picture: Picture, folder: Path, name: Callable[[int], str]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     attempt = 0
     while True:
-        path = folder / name(attempt)
         with contextlib.suppress(FileExistsError):
-            picture.save(path, replace=False)
-            return path
+            return picture.save(folder / name(attempt), replace=False)
         attempt += 1
 
 

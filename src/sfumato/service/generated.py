@@ -38,8 +38,11 @@ class GeneratedImage:
     animated: bool = False
     origin: Origin = "generated"
 
-    def save(self, path: Path | str, *, replace: bool = True) -> None:
+    def save(self, path: Path | str, *, replace: bool = True) -> Path:
         """Write the picture with its parameters, in the format that the ending of `path` names; the steps go beside it.
+
+        Returns:
+            Where it is: with another ending where the wanted format could not hold it.
 
         Raises:
             InvalidRequest: the ending names no format.
@@ -53,6 +56,7 @@ class GeneratedImage:
         write_atomic(path, encoded.data, replace=replace)
         if self.steps:
             self._save_steps(path, replace=replace)
+        return path
 
     def _save_steps(self, path: Path, *, replace: bool) -> None:
         frames = (*self.steps, self.image)
