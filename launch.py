@@ -50,6 +50,7 @@ def complain(major: int, minor: int) -> str:
 if __name__ == "__main__":
     if sys.version_info[:2] < MINIMUM and "--skip-python-version-check" not in sys.argv:
         sys.exit(complain(*sys.version_info[:2]))
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # not there under PYTHONSAFEPATH
     from launcher.start import main
 
     sys.exit(main(sys.argv[1:]))

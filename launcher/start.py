@@ -85,7 +85,8 @@ def start(argv: list[str]) -> int:
     place.link_source()
     if place.folder is None:
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(SOURCE), os.environ.get("PYTHONPATH")]))
-    program = [str(ROOT / "tests" / "check.py"), *arguments[1:]] if testing else ["-m", "sfumato", *arguments]
+    # -P: nothing is imported from the folder somebody happens to be in.
+    program = [str(ROOT / "tests" / "check.py"), *arguments[1:]] if testing else ["-P", "-m", "sfumato", *arguments]
     return hand_over(place.python, program)
 
 

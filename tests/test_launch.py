@@ -24,7 +24,7 @@ PYTHON_STUB = """\
 #!{python}
 # Stands in for an interpreter: `-m venv` and `-m pip` are recorded and follow the script in FAKE_PIP, `-m sfumato` prints.
 import os, sys, pathlib
-words = sys.argv[1:]
+words = [word for word in sys.argv[1:] if word != "-P"]
 log = pathlib.Path(os.environ["FAKE_LOG"])
 with log.open("a") as file:
     file.write(" ".join(words) + "\\n")
@@ -164,6 +164,16 @@ class TestStart:
         done = sandbox.run("test", "-k", "x", COMMANDLINE_ARGS="--listen")
         assert done.stdout == f"started {sandbox.root}/tests/check.py -k x\n"
         assert "pytest" in (sandbox.venv / "sfumato-requirements.txt").read_text()
+
+    def test_nothing_is_imported_from_the_current_folder(self, sandbox: Sandbox, tmp_path: Path) -> None:
+        (tmp_path / "launcher.py").write_text("raise SystemExit('imported')")
+        done = sandbox.run("x", PYTHONSAFEPATH="1", PYTHONPATH=str(tmp_path))
+        assert done.stdout == "started -m sfumato x\n"
+        (tmp_path / "argparse.py").write_text("raise SystemExit('imported')")
+        command = [sys.executable, str(ROOT / "launch.py"), "txt2img", "--help"]
+        environment = sandbox.environment | {"VENV_DIR": "-"}
+        done = subprocess.run([*command, "--skip-install"], env=environment, cwd=tmp_path, capture_output=True, text=True)
+        assert "usage: sfumato txt2img" in done.stdout
 
     def test_dev_packages_include_the_base(self, sandbox: Sandbox) -> None:
         sandbox.run("test")

@@ -55,10 +55,10 @@ class GeneratedImage:
             path = path.with_suffix(encoded.extension)
         write_atomic(path, encoded.data, replace=replace)
         if self.steps:
-            self._save_steps(path, replace=replace)
+            self._save_steps(path)
         return path
 
-    def _save_steps(self, path: Path, *, replace: bool) -> None:
+    def _save_steps(self, path: Path) -> None:
         frames = (*self.steps, self.image)
         kept = animate(frames, infotext=self.infotext) if self.animated else encode(strip(frames), infotext=self.infotext)
-        write_atomic(path.with_name(f"{path.stem}-steps{kept.extension}"), kept.data, replace=replace)
+        write_atomic(path.with_name(f"{path.stem}-steps{kept.extension}"), kept.data)
