@@ -27,7 +27,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "styles": ("--style",),
     "vae": ("--vae-path",),
 }
-METAVARS: Mapping[str, str] = {"int": "N", "float": "X", "text": "TEXT", "texts": "NAME", "image": "FILE", "images": "FILE"}
+METAVARS: Mapping[str, str] = {"int": "N", "float": "X", "choice": "WORD", "texts": "NAME", "image": "FILE", "images": "FILE"}
 MAX_IMAGE_BYTES = 64 * 1024 * 1024
 
 
@@ -65,20 +65,24 @@ def add_option(group: argparse._ArgumentGroup, parameter: Parameter, names: list
 
 def metavar(parameter: Parameter) -> str:
     """What stands for the value in help."""
-    return METAVARS.get(parameter.kind, "WORD")
+    if parameter.kind == "text":
+        return "TEXT" if parameter.multiline else "NAME"
+    return METAVARS[parameter.kind]
 
 
 def describe(parameter: Parameter) -> str:
     """Help of one option: its sentence, what is allowed, what happens without it."""
     notes = []
+    low, high = parameter.minimum, parameter.maximum
+    unit = f" {parameter.unit}" if parameter.unit else ""
     if parameter.choices:
         notes.append(" | ".join(parameter.choices))
-    elif parameter.minimum is not None and parameter.maximum is not None:
-        notes.append(f"{parameter.minimum:g} to {parameter.maximum:g}{' ' * bool(parameter.unit)}{parameter.unit}")
-    if parameter.default not in (None, "", (), False, True):
-        notes.append(f"default {parameter.default}")
+    elif low is not None and high is not None:
+        notes.append(f"{low:g} to {high:g}{unit}" if high < 1e9 else f"{low:g} or more{unit}")
+    if parameter.kind != "bool" and parameter.default not in (None, "", ()):
+        notes.append(f"default {parameter.default:g}" if parameter.kind == "float" else f"default {parameter.default}")
     text = parameter.help + (f" ({'; '.join(notes)})" if notes else "")
-    return text.replace("%", "%%")
+    return f"{'Turns off: ' * (parameter.default is True)}{text}".replace("%", "%%")
 
 
 def given_values(found: argparse.Namespace, cls: type[Generation]) -> dict[str, Any]:
