@@ -7,10 +7,13 @@ points per axis, it costs 36 multiplications per pair of channels in place of 14
     result = A^T [ (G g G^T) * (B^T d B) ] A
 
 Summed over input channels, the product in the middle is one matrix product for each of the 36 points, so nearly all the
-work is done by `torch.bmm`, which runs at the speed of the machine's GEMM. The transforms are additions on whole slabs.
-They are made block by block, so that everything between the reading of the input and the writing of the result stays in
-the cache. Around the convolution the block can be normalised and activated before, and biased and added to after, without
-another pass over memory.
+work is done by `torch.bmm`, which runs at the speed of the machine's GEMM. The transforms of the input are additions on
+whole slabs, that of the result is a product with a small matrix. They are made block by block, so that everything between
+the reading of the input and the writing of the result stays in the cache. Around the convolution the block can be
+normalised and activated before, and biased and added to after, without another pass over memory.
+
+The operations are few and large on purpose: each one is a point where all threads wait for each other, and a thread that
+another program has pushed aside for a moment is waited for by all.
 
 The points are 0, 1, -1, 5/3, -5/3 and infinity. One pair must be +-1 to save multiplications; 5/3 then gives the smallest
 error (about 2.4e-6 of the result's size, root mean square; the direct convolution has 2e-7, and the customary 2 gives
@@ -36,8 +39,8 @@ _B3 = float(_POINT**3)
 _TILE = 4
 _WINDOW = 6
 
-_BLOCK_FLOATS = 4_500_000
-"""Size of both transformed blocks together (18 MB): what the last level of cache of common processors holds."""
+_BLOCK_FLOATS = 9_000_000
+"""Size of both transformed blocks together (36 MB): about what the last level of cache of common processors holds."""
 
 _MIN_TILES = 96
 """Tiles per block from which the matrix products are worth reading the weights for."""
@@ -87,35 +90,30 @@ def _filter_matrix() -> Tensor:
     return torch.einsum("ur,vs->vurs", axis, axis).reshape(36, 9)
 
 
-def _to_points(d: list[Tensor], out: Tensor, scratch: Tensor) -> None:
-    """B^T along one axis: six input slabs `d` -> `out` [6, ...]; `scratch` [2, ...] like one slab."""
-    p, q = scratch[0], scratch[1]
-    torch.sub(d[4], d[2], alpha=_B2, out=out[0])
-    torch.sub(d[3], d[1], alpha=_B2, out=out[5])
-    torch.add(out[0], out[5], out=out[1])
-    torch.sub(out[0], out[5], out=out[2])
-    torch.sub(d[4], d[2], out=p)
-    torch.sub(d[3], d[1], out=q)
-    torch.add(p, q, alpha=_B, out=out[3])
-    torch.sub(p, q, alpha=_B, out=out[4])
-    torch.sub(d[2], d[0], alpha=_B2, out=p)
-    torch.sub(d[5], d[3], alpha=_B2, out=q)
-    torch.sub(out[0], p, out=out[0])
-    torch.sub(q, out[5], out=out[5])
+def _result_matrix(like: Tensor) -> Tensor:
+    """[16, 36]: A^T for rows and columns; from the values at the points (v, u) to the results (row, column) of a tile."""
+    points = [0.0, 1.0, -1.0, _B, -_B]
+    axis = torch.tensor([[point**power for point in points] + [float(power == 3)] for power in range(4)], dtype=torch.float64)
+    return torch.einsum("yu,xv->yxvu", axis, axis).reshape(16, 36).to(like)
 
 
-def _from_points(m: Tensor, out: list[Tensor], scratch: Tensor) -> None:
-    """A^T along one axis: `m` [6, ...], which is overwritten -> four result slabs; `scratch` like one slab of `m`."""
-    torch.sub(m[1], m[2], out=scratch)
-    m[1].add_(m[2])
-    torch.sub(m[3], m[4], out=m[2])
-    m[3].add_(m[4])
-    m[0].add_(m[1])
-    torch.add(m[0], m[3], out=out[0])
-    torch.add(scratch, m[2], alpha=_B, out=out[1])
-    torch.add(m[1], m[3], alpha=_B2, out=out[2])
-    scratch.add_(m[2], alpha=_B3)
-    torch.add(scratch, m[5], out=out[3])
+def _to_points(d: Tensor, out: Tensor, scratch: Tensor, signs: Tensor) -> None:
+    """B^T along one axis.
+
+    Args:
+        d: six input slabs, [6, ...].
+        out: [6, ...].
+        scratch: [2, 2, ...] like slabs: the parts of the values at +-1 and at +-5/3 that are odd and even in the point.
+        signs: [[1, -1], [5/3, -5/3]]: what the odd parts count.
+    """
+    torch.sub(d[3:5], d[1:3], alpha=_B2, out=scratch[0])
+    torch.sub(d[3:5], d[1:3], out=scratch[1])
+    odd, even = scratch[:, 0, None], scratch[:, 1, None]
+    factors = signs.view(2, 2, *[1] * (d.dim() - 1))
+    torch.addcmul(even, odd, factors, out=out[1:5].view(2, 2, *out.shape[1:]))
+    torch.sub(d[2::3], d[0:4:3], alpha=_B2, out=out[0::5])
+    torch.sub(scratch[0, 1], out[0], out=out[0])
+    torch.sub(out[5], scratch[0, 0], out=out[5])
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,20 +178,20 @@ def convolve(
     blocks = list(_blocks(batch, rows, columns, channels + out_channels))
     most = max((b.images.stop - b.images.start) * b.rows for b in blocks)
     tiles = most * columns
-    across = _TILE * columns + 2
-    left = max(36 * tiles * channels, 24 * tiles * out_channels, (_TILE * most + 2 * batch) * across * channels)
-    right = max(36 * tiles * out_channels, 6 * most * across * channels)
-    arena = _Arena(x, left, right, max(12 * tiles * channels, 2 * most * across * channels, 6 * tiles * out_channels))
+    line = _TILE * columns + 2
+    left = max(36 * tiles * channels, 16 * tiles * out_channels, (_TILE * most + 2 * batch) * line * channels)
+    right = max(36 * tiles * out_channels, 6 * most * line * channels)
+    arena = _Arena(x, left, right, max(24 * tiles, 4 * most * line) * channels)
+    signs, matrix = x.new_tensor([[1.0, -1.0], [_B, -_B]]), _result_matrix(x)
     for block in blocks:
-        points = _input_points(image, block, columns, before, wrap, arena)
+        points = _input_points(image, block, columns, before, wrap, arena, signs)
         products = arena.take(1, 36, points.shape[1], out_channels)
         torch.bmm(points, weight.transpose(1, 2), out=products)
         if bias is not None:
             _add_bias(products, bias, block)
-        _write(products, block, columns, result, arena)
-        if added is not None:
-            part = (block.images, slice(_TILE * block.row, _TILE * (block.row + block.rows)))
-            result[part].add_(added[part])
+        tiled = arena.take(0, 16, products.shape[1] * out_channels)
+        torch.mm(matrix, products.view(36, -1), out=tiled)
+        _write(tiled, block, columns, result, added, arena)
     return result.permute(0, 3, 1, 2)
 
 
@@ -208,25 +206,27 @@ def _add_bias(products: Tensor, bias: Tensor, block: _Block) -> None:
 
 
 def _input_points(
-    image: Tensor, block: _Block, columns: int, before: Affine | None, wrap: tuple[bool, bool], arena: _Arena
+    image: Tensor,
+    block: _Block,
+    columns: int,
+    before: Affine | None,
+    wrap: tuple[bool, bool],
+    arena: _Arena,
+    signs: Tensor,
 ) -> Tensor:
     """B^T d B for the tiles of a block of `image` [b, h, w, c] -> [36, tiles, c]."""
     padded = _padded(image, block, columns, before, wrap, arena)
     count, high, across, channels = padded.shape
     line = across * channels
-    # Down first: the rows 4i + k of all tile rows i are one slab; nothing is gathered.
-    slabs = [
-        padded.as_strided((count, block.rows, line), (high * line, _TILE * line, 1), padded.storage_offset() + k * line)
-        for k in range(_WINDOW)
-    ]
+    # Down first: the rows 4i + k of all tile rows i are slab k; nothing is gathered.
+    slabs = padded.as_strided((_WINDOW, count, block.rows, line), (line, high * line, _TILE * line, 1))
     down = arena.take(1, _WINDOW, count, block.rows, line)
-    _to_points(slabs, down, arena.take(2, 2, count, block.rows, line))
-    # Then across: columns 4j + k, of all six points at once.
-    down = down.view(_WINDOW, count * block.rows, across, channels)
-    slabs = [down[:, :, k : k + _TILE * columns - 3 : _TILE] for k in range(_WINDOW)]
-    shape = (_WINDOW, count * block.rows, columns, channels)
-    points = arena.take(0, _WINDOW, *shape)
-    _to_points(slabs, points, arena.take(2, 2, *shape))
+    _to_points(slabs, down, arena.take(2, 2, 2, count, block.rows, line), signs)
+    # Then across: slab k has the columns 4j + k, of all six points at once.
+    rows = count * block.rows
+    slabs = down.as_strided((_WINDOW, _WINDOW, rows, columns, channels), (channels, rows * line, line, _TILE * channels, 1))
+    points = arena.take(0, _WINDOW, _WINDOW, rows, columns, channels)
+    _to_points(slabs, points, arena.take(2, 2, 2, _WINDOW, rows, columns, channels), signs)
     return points.view(36, -1, channels)
 
 
@@ -259,22 +259,20 @@ def _padded(image: Tensor, block: _Block, columns: int, before: Affine | None, w
     return padded
 
 
-def _write(products: Tensor, block: _Block, columns: int, result: Tensor, arena: _Arena) -> None:
-    """A^T m A for the tiles of a block, written to their place in `result` [b, h, w, out]."""
-    out_channels = products.shape[-1]
-    tiles = products.shape[1]
-    _, height, width, _ = result.shape
+def _write(tiled: Tensor, block: _Block, columns: int, result: Tensor, added: Tensor | None, arena: _Arena) -> None:
+    """Put the tiles of a block [16, tiles * out] into their places in `result` [b, h, w, out], with what is added there."""
+    _, height, width, out_channels = result.shape
     images = block.images.stop - block.images.start
-    across = arena.take(0, _TILE, _WINDOW, tiles, out_channels)
-    _from_points(products.view(_WINDOW, _WINDOW, tiles, out_channels), list(across), arena.take(2, _WINDOW, tiles, out_channels))
     top, bottom = _TILE * block.row, min(_TILE * (block.row + block.rows), height)
+    cells = tiled.view(_TILE, _TILE, images, block.rows, columns, out_channels).permute(2, 3, 0, 4, 1, 5)
     target = result[block.images, top:bottom]
-    whole = bottom - top == _TILE * block.rows and width == _TILE * columns
-    if not whole:
-        target = arena.take(1, images, _TILE * block.rows, _TILE * columns, out_channels)
-    cells = target.view(images, block.rows, _TILE, columns, _TILE, out_channels)
-    slabs = [cells[:, :, y].permute(3, 0, 1, 2, 4) for y in range(_TILE)]
-    m = across.view(_TILE, _WINDOW, images, block.rows, columns, out_channels).transpose(0, 1)
-    _from_points(m, slabs, arena.take(2, _TILE, images, block.rows, columns, out_channels))
-    if not whole:
-        result[block.images, top:bottom] = target[:, : bottom - top, :width]
+    extra = None if added is None else added[block.images, top:bottom]
+    if bottom - top < _TILE * block.rows or width < _TILE * columns:
+        whole = arena.take(1, images, _TILE * block.rows, _TILE * columns, out_channels)
+        whole.view(cells.shape).copy_(cells)
+        inner = whole[:, : bottom - top, :width]
+        target.copy_(inner) if extra is None else torch.add(inner, extra, out=target)
+    elif extra is None:
+        target.view(cells.shape).copy_(cells)
+    else:
+        torch.add(cells, extra.reshape(cells.shape), out=target.view(cells.shape))
