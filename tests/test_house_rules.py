@@ -379,7 +379,7 @@ def test_import_is_quick_and_without_torch() -> None:
     assert seconds_without_torch("import sfumato") < 1.0  # 0.25 s on a quiet machine
 
 
-@pytest.mark.parametrize("words", [[], ["txt2img"], ["img2img"], ["info"], ["models"], ["convert"], ["bench"]])
+@pytest.mark.parametrize("words", [[], ["txt2img"], ["img2img"], ["info"], ["models"], ["convert"], ["train"], ["bench"]])
 def test_help_is_quick_and_without_torch(words: list[str]) -> None:
     code = f"import runpy; sys.argv = ['sfumato', *{words!r}, '--help']; runpy.run_module('sfumato', run_name='__main__')"
     assert seconds_without_torch(code) < 2.0  # 0.5 s on a quiet machine
@@ -429,7 +429,7 @@ def test_locks_satisfy_the_declared_ranges(name: str, extra: str | None) -> None
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     locked = pins(name)
     for requirement in project["dependencies"] + (project["optional-dependencies"][extra] if extra else []):
-        match = re.match(r"([\w.-]+)(?:\[.*\])?(?:>=([\d.]+))?$", requirement)
+        match = re.match(r"([\w.-]+)(?:\[.*\])?(?:>=([\d.]+))?(?:;.*)?$", requirement)
         assert match, requirement
         for pin in locked[match[1].lower()]:
             assert version(pin) >= version(match[2] or "0"), requirement
