@@ -44,13 +44,14 @@ def test_plan_on_a_card(free: int, asked: str, level: str) -> None:
 def test_plan_on_the_processor() -> None:
     assert choose_plan(SDXL, 64 * GB, device="cpu", number_bytes=4).filters > 10 * GB
     tight = choose_plan(SDXL, 8 * GB, device="cpu", number_bytes=4)
-    assert tight == MemoryPlan("high", strips=True, filters=0)
+    assert tight == MemoryPlan("high", strips=False, filters=0)
     assert choose_plan(SDXL, 64 * GB, device="cpu", asked="low") == MemoryPlan("high", strips=True, filters=0)
 
 
-def test_large_pictures_are_decoded_in_strips() -> None:
-    assert not choose_plan(SDXL, 24 * GB, device="cuda", pixels=1024**2).strips
-    assert choose_plan(SDXL, 24 * GB, device="cuda", pixels=2048**2).strips
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_what_is_free_does_not_change_pictures(device: str) -> None:
+    plans = [choose_plan(SDXL, free * GB, device=device, asked="high", pixels=4096**2) for free in (2, 8, 64)]
+    assert {plan.strips for plan in plans} == {False}
 
 
 def test_a_plan_that_does_not_exist() -> None:

@@ -52,7 +52,7 @@ def keep_freed_memory() -> bool:
 def release_memory() -> None:
     """Give freed memory back to the system, and a GPU's to its driver: after a model was dropped or a large job is done."""
     gc.collect()
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_available():
         torch.cuda.empty_cache()
     libc = _glibc()
     if libc is not None:

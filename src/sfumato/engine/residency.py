@@ -54,7 +54,7 @@ class MemoryPlan:
     Attributes:
         level: "high": everything is on the device; "medium": text encoders and autoencoder visit it when they are needed
             (`--medvram`); "low": so does each block of the UNet (`--lowvram`).
-        strips: decode pictures in strips, see `engine.models.strips`.
+        strips: pictures of any size go through the autoencoder in strips, see `engine.models.strips`.
         filters: bytes for transformed filters during sampling, see `kept_filters`.
     """
 
@@ -84,12 +84,13 @@ def choose_plan(
     work = pixels * _WORK_PER_PIXEL[4 if number_bytes > 2 else 2]
     room = int(free * _HEADROOM)
     if device == "cpu":
+        # Only what was asked for may change the last bits of a picture, not what happens to be free.
+        saving = asked in ("medium", "low")
         spare = max(0, room - weights.total - work)
-        tight = asked in ("medium", "low") or (asked == "auto" and spare < work)
-        return MemoryPlan("high", strips=tight, filters=0 if tight else spare // 2)
+        return MemoryPlan("high", strips=saving, filters=0 if saving else spare // 2)
     fits: dict[Level, bool] = {"high": weights.total + work <= room, "medium": weights.unet + work <= room, "low": True}
     level: Level = next(level for level, fit in fits.items() if (fit and asked in ("auto", level)) or asked == level)
-    return MemoryPlan(level, strips=level == "low" or work > room // 2)
+    return MemoryPlan(level, strips=level == "low")
 
 
 def free_memory(device: torch.device) -> int:

@@ -17,6 +17,7 @@ from sfumato.engine.checkpoint.table import LazyTensor, StoredTensor, TensorTabl
 from sfumato.engine.models.config import PredictionKind
 from sfumato.engine.models.diffusion import DiffusionModel
 from sfumato.engine.models.vae import AutoencoderKL
+from sfumato.engine.process import prepare_process
 from sfumato.errors import CorruptFile, OutOfMemory
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ def load(
     hints: Hints = Hints(),  # noqa: B008 - frozen
     channels_last: bool = True,
 ) -> DiffusionModel:
-    """A model, ready to run.
+    """A model, ready to run, in a process that is made ready for it (`prepare_process`).
 
     Args:
         path: a .safetensors, .ckpt, .pt or .bin file, or a diffusers folder; told apart by content.
@@ -58,6 +59,7 @@ def load(
         Unsupported: a model or format of another kind.
         OutOfMemory: the weights would not fit; found before anything is read.
     """
+    prepare_process()
     source = open_model(Path(path), ema=ema)
     table = source.table
     if vae is not None:
