@@ -59,7 +59,11 @@ class Drive:
 
     @cached_property
     def conditions(self) -> Conditions[Conditioning]:
-        """The prompts, encoded."""
+        """The prompts, encoded.
+
+        Raises:
+            NotANumber: a text encoder's weights are damaged.
+        """
         request = self.request
         options = EncodeOptions(
             clip_skip=request.clip_skip,
@@ -72,7 +76,13 @@ class Drive:
         )
         padding: Padding = "last" if request.pad_cond_uncond_v0 else "empty" if request.pad_cond_uncond else "none"
         encoder = PromptEncoder(self.model, self.tokenizer, options)
-        return plan_prompts(encoder, self.prompt, self.negative_prompt, self.clock, padding=padding).conditions()
+        plan = plan_prompts(encoder, self.prompt, self.negative_prompt, self.clock, padding=padding)
+        if not all(torch.isfinite(condition.hidden).all() for condition in plan):
+            raise NotANumber(
+                "The text encoder gave numbers that are not finite.",
+                advice="The model may be damaged or too large for half precision: run with --no-half, or choose another model.",
+            )
+        return plan.conditions()
 
     @cached_property
     def network(self) -> Predictor:

@@ -92,10 +92,10 @@ def _from_words(request: Txt2Img, planner: Planner, watch: Watch) -> Iterator[Ev
     first = planner.new()
     hires = Hires(request, planner) if request.enable_hr else None
     yield Started(request.images, request.images * (first.steps + (hires.steps if hires else 0)))
-    known = _facts(first.plan, hires.second.plan if hires else None)
+    plans = (first.plan, hires.second.plan) if hires else (first.plan,)
     yield PhaseChanged("encode")
     first.drive.encode()
-    for indices in planner.batches(first.plan.sampler):
+    for indices in planner.batches(*(plan.sampler for plan in plans)):
         yield PhaseChanged("sample", indices[0])
         latents = yield from _sampled(first, indices, watch)
         model = first.drive.model
@@ -103,7 +103,7 @@ def _from_words(request: Txt2Img, planner: Planner, watch: Watch) -> Iterator[Ev
             yield PhaseChanged("hires", indices[0])
             latents = yield from _sampled(hires.second, indices, watch, hires.enlarged(latents, model))
             model = hires.second.drive.model
-        yield from _finished(request, planner.codec(model), indices, latents, watch, known)
+        yield from _finished(request, planner.codec(model), indices, latents, watch, _facts(*plans))
 
 
 def _from_pictures(request: Img2Img, planner: Planner, watch: Watch) -> Iterator[Event | Picture]:
@@ -129,7 +129,7 @@ def _sampled(pass_: Pass, indices: Sequence[int], watch: Watch, latents: Tensor 
     return result
 
 
-def _facts(first: SamplingPlan, second: SamplingPlan | None) -> dict[str, object]:
+def _facts(first: SamplingPlan, second: SamplingPlan | None = None) -> dict[str, object]:
     """What both passes did; the second one's schedule is told only where it is another."""
     known: dict[str, object] = dict(facts(first))
     key = "Hires schedule type"

@@ -129,13 +129,13 @@ class Planner:
         sizes = self.request.hires_sizes
         return sizes.width, sizes.height
 
-    def batches(self, sampler: Sampler) -> Iterator[Sequence[int]]:
-        """Which pictures are sampled together.
+    def batches(self, *used: Sampler) -> Iterator[Sequence[int]]:
+        """Which pictures are sampled together by these samplers, one for each pass.
 
         On the CPU each one is alone: a matrix product may round differently in another shape, and a picture must not depend
         on its company. There is nothing to gain from company there either.
         """
-        alone = sampler.alone or next(self.model.unet.parameters()).device.type == "cpu"
+        alone = any(sampler.alone for sampler in used) or next(self.model.unet.parameters()).device.type == "cpu"
         size = 1 if alone else self.request.batch_size
         for start in range(0, self.request.images, self.request.batch_size):
             batch = range(start, start + self.request.batch_size)
