@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from tests.cli.fake_app import FakeApp, FakeModel
 
+from sfumato.cli.info import lines
 from sfumato.cli.main import VERBS, main
 from sfumato.cli.parameters import ALIASES
 from sfumato.request import Img2Img, Txt2Img, fields
@@ -378,6 +379,20 @@ class TestInfo:
         assert code == 0
         assert "infotext:\n  a cat\n  Steps: 7, Sampler: Euler, Seed: 3\nsize:\n  width: 8\n" in out
         assert "empty" not in out
+
+    def test_a_strangers_file_does_not_steer_the_terminal(self) -> None:
+        facts = {
+            "a\x1b[2J": "b\x1b]0;title\x07\u202ec",
+            "text": "one\n\x9btwo",
+            "list": ["\x00"],
+            "long": "x" * 10_000,
+            "emoji": "👩‍👧",
+        }
+        shown = "\n".join(lines(facts))
+        assert not set(shown) & set("\x1b\x07\x9b\x00\u202e")
+        assert "text:\n  one\n  \\x9btwo\n" in shown
+        assert "… (10000 characters; --json shows all)" in shown
+        assert "👩‍👧" in shown
 
     def test_json_and_errors_of_single_files(self, run: Run, tmp_path: Path) -> None:
         (tmp_path / "a.png").write_bytes(b"")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -53,6 +54,21 @@ def run(argv: list[str], make_app: MakeApp) -> int:
 REPEATED = ("parameters", "record")
 
 
+# Characters that would let a stranger's file steer the terminal, or reorder what it shows.
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+MAX_LINE = 500
+
+
+def harmless(text: str) -> str:
+    """The text with control characters made visible."""
+    return CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+
+
+def shortened(text: str) -> str:
+    """One line of it, cut where it is very long."""
+    return text if len(text) <= MAX_LINE else f"{text[:MAX_LINE]}… ({len(text)} characters; --json shows all)"
+
+
 def lines(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
     """Nested facts as text: a line each, long texts in a block of their own, what is empty or repeated left out."""
     for key, value in facts.items():
@@ -62,7 +78,7 @@ def lines(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
 
 
 def _line(key: str, value: object, indent: str) -> Iterator[str]:
-    label = f"{indent}{key}:"
+    label = f"{indent}{harmless(str(key))}:"
     if isinstance(value, Mapping):
         yield label
         yield from lines(value, indent + "  ")
@@ -70,9 +86,9 @@ def _line(key: str, value: object, indent: str) -> Iterator[str]:
         for index, item in enumerate(value):
             yield from _line(f"{key}[{index}]", item, indent)
     elif isinstance(value, list | tuple):
-        yield f"{label} {', '.join(map(str, value))}"
+        yield f"{label} {shortened(harmless(', '.join(map(str, value))))}"
     elif isinstance(value, str) and "\n" in value:
         yield label
-        yield from (f"{indent}  {line}" for line in value.splitlines())
+        yield from (f"{indent}  {harmless(line)}" for line in value.split("\n"))
     else:
-        yield f"{label} {value}"
+        yield f"{label} {shortened(harmless(str(value)))}"
