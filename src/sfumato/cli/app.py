@@ -5,7 +5,7 @@ The verbs are written against these protocols, so that their tests need neither 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -77,6 +77,26 @@ class Model(Protocol):
         """First digits of its sha256 where that is known, else empty."""
 
 
+class TrainingProgress(Protocol):
+    """Where a training run is; `str` gives a line."""
+
+    @property
+    def step(self) -> int:
+        """Updates made."""
+
+    @property
+    def steps(self) -> int:
+        """Updates of the whole run."""
+
+    @property
+    def loss(self) -> float:
+        """Mean since the last report."""
+
+    @property
+    def images_per_second(self) -> float:
+        """Since the last report."""
+
+
 class Application(Protocol):
     """The composition root, as far as the command line uses it."""
 
@@ -91,6 +111,11 @@ class Application(Protocol):
 
     def convert(self, source: Path, target: Path, *, layout: str, dtype: str | None, vae: Path | None) -> Path:
         """Write a model in another layout or precision; answers with where it lies."""
+
+    def train(
+        self, recipe: str, *, folder: Path | None, changes: Mapping[str, str], stop: Callable[[], bool]
+    ) -> Iterator[TrainingProgress]:
+        """Run a training recipe, or go on with it, until `stop` says so; reports now and then."""
 
     def output_folder(self, kind: str) -> Path:
         """Where pictures of "txt2img" or "img2img" go when nothing else was said."""

@@ -35,6 +35,7 @@ VERBS = (
     Verb("info", "say what is in a picture, checkpoint or network file", "sfumato.cli.info"),
     Verb("models", "list the models at hand", "sfumato.cli.models"),
     Verb("convert", "write a model in another layout or precision", "sfumato.cli.convert"),
+    Verb("train", "train models by a recipe", "sfumato.cli.train"),
     Verb("bench", "measure how fast this machine makes pictures", "sfumato.cli.bench"),
 )
 

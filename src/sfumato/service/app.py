@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,7 @@ from sfumato.styles import apply_styles, load_styles
 if TYPE_CHECKING:
     from sfumato.engine.checkpoint.hashes import HashCache
     from sfumato.engine.pipeline import Picture
+    from sfumato.train.report import Progress
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".gif"})
 
@@ -127,6 +128,14 @@ class App:
             raise InvalidRequest(f"There is no layout {layout!r}.", advice="Use single or diffusers.")
         convert(source, target, layout="single" if layout == "single" else "diffusers", dtype=dtypes.get(dtype or ""), vae=vae)
         return target
+
+    def train(
+        self, recipe: str, *, folder: Path | None, changes: Mapping[str, str], stop: Callable[[], bool]
+    ) -> Iterator[Progress]:
+        """Run a training recipe, or go on with it; see `service.training.train`."""
+        from sfumato.service.training import train
+
+        return train(recipe, self.folders, folder=folder, changes=changes, device=self._device, stop=stop)
 
     def output_folder(self, kind: str) -> Path:
         """Where pictures of "txt2img" or "img2img" go when nothing else was said."""

@@ -1,98 +1,124 @@
-"""The sizes of the starter model and of its smaller relatives: SD1's layout with narrow widths."""
+"""The shapes of the models that are trained from nothing here; the layout is SD1's, only widths and depths are smaller."""
 
 from __future__ import annotations
 
-import torch
+from dataclasses import dataclass
 
+from torch import nn
+
+from sfumato.engine.models.blocks import ResBlock
 from sfumato.engine.models.config import ModelSpec, TextConfig, TextEncoderSpec, UNetConfig, VAEConfig
 from sfumato.engine.models.diffusion import DiffusionModel
+from sfumato.engine.models.transformer import SpatialTransformer
 from sfumato.registry import Registry
+from sfumato.train.target import seeded
 
-_PREFIX = "cond_stage_model.transformer."
-
-architectures: Registry[ModelSpec] = Registry("architecture")
-"""Every size by name."""
+_TEXT_PREFIX = "cond_stage_model.transformer."
 
 
-def unet(channels: int, mult: tuple[int, ...], attended: tuple[bool, ...], context: int, groups: int, blocks: int = 1) -> UNetConfig:
-    """A UNet with the same number of residual blocks on every level and one transformer behind each of the attended levels."""
-    depth = tuple(int(level) for level in attended for _ in range(blocks))
-    depth_out = tuple(int(level) for level in reversed(attended) for _ in range(blocks + 1))
-    return UNetConfig(
-        model_channels=channels,
-        channel_mult=mult,
-        num_res_blocks=(blocks,) * len(mult),
-        transformer_depth=depth,
-        transformer_depth_middle=1,
-        transformer_depth_output=depth_out,
-        context_dim=context,
-        num_heads=8,
-        norm_num_groups=groups,
-    )
+@dataclass(frozen=True, slots=True)
+class VisionConfig:
+    """A CLIP image encoder (Dosovitskiy et al. 2021, as in Radford et al. 2021).
+
+    Attributes:
+        size: side of the pictures in pixels.
+        patch: side of a patch in pixels.
+        projection: width of the space that pictures and texts share.
+    """
+
+    size: int = 64
+    patch: int = 8
+    width: int = 192
+    layers: int = 6
+    heads: int = 3
+    mlp_width: int = 768
+    projection: int = 160
 
 
-def text(width: int, layers: int) -> tuple[TextEncoderSpec, ...]:
-    """A text encoder with heads of 64."""
-    config = TextConfig(width=width, layers=layers, heads=max(1, width // 64), mlp_width=4 * width)
-    return (TextEncoderSpec(config, _PREFIX),)
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A model of the starter world and the image encoder that its text encoder is taught with."""
+
+    spec: ModelSpec
+    vision: VisionConfig = VisionConfig()
 
 
-# Groups of at least 8 channels: with fewer, GroupNorm takes away the absolute colour of flat pictures. The width of the
-# context differs from that of every level, since hypernetworks are told apart by it.
+architectures: Registry[Architecture] = Registry("architecture")
+"""What recipes can name."""
+
+# Traps that decided these numbers: group norms of 32 groups would see one channel each, so groups are few; a multiple other
+# than 1 at the first level cannot be said in the diffusers layout; the text's width must differ from that of every
+# self-attention, as hypernetworks are kept by it.
 architectures.add(
     "starter",
-    ModelSpec(
-        "sd1",
-        unet(32, (2, 4, 5), (False, True, True), 192, 8),
-        VAEConfig(ch=32, ch_mult=(1, 1, 2, 4), num_res_blocks=1, norm_num_groups=4),
-        text(192, 6),
-        size=256,
-        title="Sfumato starter",
+    Architecture(
+        ModelSpec(
+            "sd1",
+            UNetConfig(
+                model_channels=64,
+                channel_mult=(1, 2, 3),
+                num_res_blocks=(1, 1, 1),
+                transformer_depth=(0, 1, 1),
+                transformer_depth_middle=1,
+                transformer_depth_output=(1, 1, 1, 1, 0, 0),
+                context_dim=160,
+                num_heads=8,
+                norm_num_groups=8,
+            ),
+            VAEConfig(ch=32, ch_mult=(1, 1, 2, 4), num_res_blocks=1, norm_num_groups=4),
+            (TextEncoderSpec(TextConfig(width=160, layers=6, heads=5, mlp_width=640), _TEXT_PREFIX),),
+            size=256,
+            title="Sfumato starter",
+        )
     ),
-    "m",
-)
-architectures.add(
-    "starter-xs",
-    ModelSpec(
-        "sd1",
-        unet(32, (2, 3, 4), (False, True, True), 192, 8),
-        VAEConfig(ch=32, ch_mult=(1, 1, 2, 4), num_res_blocks=1, norm_num_groups=4),
-        text(192, 6),
-        size=256,
-        title="Sfumato starter XS",
-    ),
-    "xs",
 )
 architectures.add(
     "nano",
-    ModelSpec(
-        "sd1",
-        unet(32, (2, 3), (True, True), 48, 8),
-        VAEConfig(ch=16, ch_mult=(1, 1, 2, 2), num_res_blocks=1, norm_num_groups=2),
-        text(48, 1),
-        size=64,
-        title="Sfumato nano",
+    Architecture(
+        ModelSpec(
+            "sd1",
+            UNetConfig(
+                model_channels=32,
+                channel_mult=(1, 2),
+                num_res_blocks=(1, 1),
+                transformer_depth=(1, 1),
+                transformer_depth_middle=1,
+                transformer_depth_output=(1, 1, 1, 1),
+                context_dim=48,
+                num_heads=8,
+                norm_num_groups=4,
+            ),
+            VAEConfig(ch=16, ch_mult=(1, 1, 2, 2), num_res_blocks=1, norm_num_groups=4),
+            (TextEncoderSpec(TextConfig(width=48, layers=1, heads=3, mlp_width=96), _TEXT_PREFIX),),
+            size=64,
+            title="Sfumato nano",
+        ),
+        VisionConfig(patch=16, width=48, layers=1, mlp_width=96, projection=48),
     ),
 )
 
 
-def new_model(spec: ModelSpec, seed: int) -> DiffusionModel:
-    """A model with the random weights that training starts from, the same for the same seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = DiffusionModel(spec)
-        _zero_last_layers(model)
+def new_model(architecture: Architecture, seed: int) -> DiffusionModel:
+    """A model with first weights.
+
+    The UNet's branches and its result begin at zero, so that it begins as the identity and learns block by block (Dhariwal
+    and Nichol 2021); text embeddings begin as small as OpenAI's.
+    """
+    with seeded(seed):
+        model = DiffusionModel(architecture.spec)
+        for module in model.unet.modules():
+            if isinstance(module, ResBlock):
+                _zero(module.out_layers[-1])
+            elif isinstance(module, SpatialTransformer):
+                _zero(module.proj_out)
+        _zero(model.unet.out[-1])
+        for encoder in model.text_encoders:
+            for module in encoder.modules():
+                if isinstance(module, nn.Embedding):
+                    nn.init.normal_(module.weight, std=0.02)
     return model
 
 
-@torch.no_grad()
-def _zero_last_layers(model: DiffusionModel) -> None:
-    """Let every residual branch of the UNet begin as nothing (as in Ho et al. 2020), and token rows small."""
-    for name, weight in model.unet.named_parameters():
-        ends = ("out.2.weight", "out.2.bias", "out_layers.3.weight", "out_layers.3.bias", "proj_out.weight", "proj_out.bias")
-        if name.endswith(ends):
-            weight.zero_()
-    for encoder in model.text_encoders:
-        for name, weight in encoder.named_parameters():
-            if name.endswith(("token_embedding.weight", "position_embedding.weight")):
-                weight.normal_(0.0, 0.02)
+def _zero(module: nn.Module) -> None:
+    for weight in module.parameters():
+        nn.init.zeros_(weight)
