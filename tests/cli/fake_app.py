@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,10 +46,10 @@ class FakeApp:
     options: AppOptions = field(default_factory=AppOptions)
     requests: list[Txt2Img | Img2Img] = field(default_factory=list)
     converted: list[tuple[Any, ...]] = field(default_factory=list)
+    trained: list[tuple[Any, ...]] = field(default_factory=list)
     closed: int = 0
     interrupt_at: int | None = None
     entries: tuple[FakeModel, ...] = ()
-    on_step: Callable[[], None] = lambda: None
 
     def __call__(self, options: AppOptions) -> FakeApp:
         """Stands in for the class, too."""
@@ -95,6 +95,10 @@ class FakeApp:
     def convert(self, source: Path, target: Path, **choices: Any) -> Path:
         self.converted.append((source, target, choices))
         return target
+
+    def train(self, recipe: str, **choices: Any) -> Iterator[Any]:
+        self.trained.append((recipe, choices["folder"], dict(choices["changes"])))
+        return iter(())
 
     def output_folder(self, kind: str) -> Path:
         return self.outputs / f"{kind}-images"

@@ -191,7 +191,7 @@ class TestOptions:
     @pytest.mark.parametrize("verb", [verb.name for verb in VERBS])
     def test_every_verb_accepts_a_command_line_made_for_a1111(self, run: Run, tmp_path: Path, verb: str) -> None:
         (tmp_path / "a.ckpt").write_bytes(b"")
-        words = {"info": ["a.ckpt"], "convert": ["a.ckpt", "b"], "bench": ["--repeat", "1"]}.get(verb, [])
+        words = {"info": ["a.ckpt"], "convert": ["a.ckpt", "b"], "bench": ["--repeat", "1"], "train": ["r"]}.get(verb, [])
         foreign = "--listen --api --port 7860 --xformers --medvram --no-half --theme dark --vae-dir x --use-cpu sd interrogate"
         assert run(verb, *words, *foreign.split())[0] == 0
 
@@ -469,3 +469,14 @@ class TestBench:
     def test_refusals(self, run: Run, app: FakeApp, words: list[str]) -> None:
         assert run("bench", *words)[0] == 2
         assert app.requests == []
+
+
+class TestTrain:
+    def test_recipe_and_changes(self, run: Run, app: FakeApp) -> None:
+        assert run("train", "r.toml", "--set", "loop.steps=5", "--minutes", "3", "-o", "here")[0] == 0
+        assert app.trained == [("r.toml", Path("here"), {"loop.steps": "5", "loop.minutes": "3"})]
+
+    @pytest.mark.parametrize("words", [[], ["a", "b"], ["a", "--set", "x"], ["a", "--set", "=1"]])
+    def test_refusals(self, run: Run, app: FakeApp, words: list[str]) -> None:
+        assert run("train", *words)[0] == 2
+        assert app.trained == []
