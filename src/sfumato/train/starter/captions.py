@@ -24,7 +24,24 @@ _PLURALS = {
 }
 
 _UNCOUNTED = frozenset(
-    "popcorn broccoli garlic butter money wood coral bacon corn spaghetti sushi bread cheese fire rice dice".split()
+    {
+        "popcorn",
+        "broccoli",
+        "garlic",
+        "butter",
+        "money",
+        "wood",
+        "coral",
+        "bacon",
+        "corn",
+        "spaghetti",
+        "sushi",
+        "bread",
+        "cheese",
+        "fire",
+        "rice",
+        "dice",
+    }
 )
 """Names that take no article and no plural, besides those that are plurals already."""
 
@@ -208,27 +225,26 @@ def _after(words: _Words, dice: Dice) -> str:
 
 
 def caption(scene: Scene, dice: Dice) -> str:
-    """One caption of a scene in one of six phrasings, drawn with `dice`."""
+    """One caption of a scene in one of six phrasings, drawn with `dice`; what a style hides is not told."""
     words = _words(scene, dice)
-    where = _where(scene.backdrop, dice)
     backdrop = name_backdrop(scene.backdrop)
     if not words.subject:
         extras = _extras(scene.backdrop)
         subject = with_article(backdrop) + (f" with {extras}" if extras else "")
         return subject + _after(words, dice) if dice.chance(0.5) else _medium(words, dice) + subject
+    told = scene.backdrop.kind in _SCENERY or styles[scene.style].keeps_backdrop
+    where = f" {_where(scene.backdrop, dice)}" if told else ""
     form = dice.weighted({0: 0.34, 1: 0.18, 2: 0.22, 3: 0.06, 4: 0.1, 5: 0.1})
-    if form == 0:
-        return f"{words.subject} {where}{_after(words, dice)}"
     if form == 1:
-        return ", ".join((*words.tags, backdrop)) + _after(words, dice)
+        return ", ".join((*words.tags, backdrop) if told else words.tags) + _after(words, dice)
     if form == 2:
-        return f"{_medium(words, dice)}{words.subject} {where}"
-    if form == 3:
+        return f"{_medium(words, dice)}{words.subject}{where}"
+    if form == 3 and told:
         is_are = "are" if len(scene.things) > 1 and not scene.relation else "is"
         return f"there {is_are} {words.subject}, the background is {_bare(scene.backdrop)}{_after(words, dice)}"
-    if form == 4:
+    if form == 4 and told:
         return f"{with_article(backdrop)} with {words.subject}{_after(words, dice)}"
-    return words.subject + _after(words, dice)
+    return words.subject + ("" if form == 5 else where) + _after(words, dice)
 
 
 def _bare(backdrop: Backdrop) -> str:
@@ -240,9 +256,11 @@ def prompt(scene: Scene) -> str:
     dice = Dice(0)
     subject, _ = _subject(scene, dice) if not scene.relation else (_ordered(scene), ())
     backdrop = scene.backdrop
-    where = _SCENERY[backdrop.kind][0] if backdrop.kind in _SCENERY else f"on {with_article(name_backdrop(backdrop))}"
+    where = f" {_SCENERY[backdrop.kind][0]}" if backdrop.kind in _SCENERY else f" on {with_article(name_backdrop(backdrop))}"
+    if backdrop.kind not in _SCENERY and not styles[scene.style].keeps_backdrop:
+        where = ""
     style = f", {styles[scene.style].words[0]}" if scene.style != "flat" else ""
-    return f"{subject} {where}{style}".strip() if subject else with_article(name_backdrop(backdrop)) + style
+    return f"{subject}{where}{style}" if subject else with_article(name_backdrop(backdrop)) + style
 
 
 def _ordered(scene: Scene) -> str:

@@ -33,11 +33,14 @@ class Placed:
     size_word: str | None = None
 
 
-def single(dice: Dice, thing: Thing, *, cropped: bool) -> Placed:
+def single(dice: Dice, thing: Thing, *, cropped: bool, varied: bool = True) -> Placed:
     """One thing: about the middle or at a named place, of ordinary, small or large size, or cut off by the edge."""
     if cropped:
         x, y = dice.choice(((0.08, 0.5), (0.92, 0.5), (0.5, 0.08), (0.5, 0.92)))
         return Placed((replace(thing, x=x, y=y, size=dice.uniform(0.55, 0.75)),))
+    if not varied:
+        moved = replace(thing, x=0.5 + dice.uniform(-0.05, 0.05), y=0.5 + dice.uniform(-0.05, 0.05), size=dice.uniform(0.5, 0.65))
+        return Placed((moved,))
     size_word = dice.weighted({None: 0.7, "small": 0.15, "large": 0.15})
     low, high = {"small": (0.2, 0.27), "large": (0.72, 0.86)}.get(size_word or "", (0.42, 0.62))
     place = dice.choice(tuple(_SPOTS)) if size_word != "large" and dice.chance(0.3) else None

@@ -14,7 +14,8 @@ from sfumato.train.starter.sdf import shapes
 Weights = Mapping[str, float]
 
 
-def _weights(**values: float) -> Weights:
+def weights(**values: float) -> Weights:
+    """Weights by name; an underscore stands for a space."""
     return MappingProxyType({name.replace("_", " "): value for name, value in values.items()})
 
 
@@ -30,22 +31,24 @@ class Mix:
         backdrops: weights of "white", "plain", "gradient" and "landscape".
         styles, defects, lights: share of scenes that have one.
         empty: share of captions that are empty.
+        varied: share of single things that may be unusually small or large or off the middle.
         held_out: draw what training never sees, and only that.
     """
 
-    layouts: Weights = field(default_factory=lambda: _weights(one=0.45, pair=0.1, relation=0.22, count=0.17, scenery=0.06))
+    layouts: Weights = field(default_factory=lambda: weights(one=0.45, pair=0.1, relation=0.22, count=0.17, scenery=0.06))
     pictograms: float = 0.5
     tiers: tuple[Tier, ...] = ("core", "more")
     colours: tuple[str, ...] = tuple(COLOURS)
     shapes: tuple[str, ...] = tuple(shapes)
     fills: Weights = field(
-        default_factory=lambda: _weights(solid=0.62, striped=0.08, dotted=0.08, checkered=0.06, gradient=0.07, outline=0.09)
+        default_factory=lambda: weights(solid=0.62, striped=0.08, dotted=0.08, checkered=0.06, gradient=0.07, outline=0.09)
     )
-    backdrops: Weights = field(default_factory=lambda: _weights(white=0.25, plain=0.4, gradient=0.1, landscape=0.25))
+    backdrops: Weights = field(default_factory=lambda: weights(white=0.25, plain=0.4, gradient=0.1, landscape=0.25))
     styles: float = 0.3
     defects: float = 0.1
     lights: float = 0.05
     empty: float = 0.1
+    varied: float = 1.0
     held_out: bool = False
 
     def only(self, **changes: object) -> Mix:
@@ -60,10 +63,10 @@ mixes.add("full", Mix())
 mixes.add(
     "single",
     Mix(
-        layouts=_weights(one=1.0),
+        layouts=weights(one=1.0),
         tiers=("core",),
-        backdrops=_weights(white=0.35, plain=0.55, gradient=0.1),
-        fills=_weights(solid=0.8, striped=0.05, dotted=0.05, gradient=0.05, outline=0.05),
+        backdrops=weights(white=0.35, plain=0.55, gradient=0.1),
+        fills=weights(solid=0.8, striped=0.05, dotted=0.05, gradient=0.05, outline=0.05),
         styles=0.0,
         defects=0.0,
         lights=0.0,
@@ -72,9 +75,9 @@ mixes.add(
 mixes.add(
     "layout",
     Mix(
-        layouts=_weights(one=0.34, pair=0.12, relation=0.3, count=0.2, scenery=0.04),
+        layouts=weights(one=0.34, pair=0.12, relation=0.3, count=0.2, scenery=0.04),
         tiers=("core",),
-        backdrops=_weights(white=0.3, plain=0.45, gradient=0.08, landscape=0.17),
+        backdrops=weights(white=0.3, plain=0.45, gradient=0.08, landscape=0.17),
         styles=0.15,
         defects=0.06,
         lights=0.03,
@@ -83,15 +86,16 @@ mixes.add(
 mixes.add(
     "nano",
     Mix(
-        layouts=_weights(one=1.0),
+        layouts=weights(one=1.0),
         pictograms=0.0,
         colours=("red", "orange", "yellow", "green", "blue", "purple"),
         shapes=("circle", "square", "triangle", "star", "heart", "ring", "cross", "crescent"),
-        fills=_weights(solid=1.0),
-        backdrops=_weights(white=1.0),
+        fills=weights(solid=1.0),
+        backdrops=weights(white=1.0),
         styles=0.0,
         defects=0.0,
         lights=0.0,
+        varied=0.0,
     ),
 )
 mixes.add("basic", mixes["layout"].only(colours=BASIC, pictograms=0.0, styles=0.0, defects=0.0, lights=0.0))

@@ -7,6 +7,7 @@ lie in the tables CBLC and CBDT as PNG files of 136 x 128 pixels. Reading it nee
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +19,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sfumato.engine.checkpoint.safetensors import read_safetensors
+from sfumato.engine.checkpoint.table import GivenTensor
+from sfumato.engine.checkpoint.writer import write_safetensors
 from sfumato.errors import CorruptFile, NotFound, Unsupported
 from sfumato.train.starter.grid import Grid
 from sfumato.train.starter.palette import COLOURS, lab_of, to_lab
@@ -102,11 +106,13 @@ class Atlas:
         return found
 
     def save(self, path: Path) -> None:
-        """Keep the atlas as one file, replaced in one go."""
-        kept = path.with_suffix(".part")
+        """Keep the atlas as one file, replaced in one go.
+
+        Raises:
+            DiskFull, NotFound: the file cannot be written.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"names": list(self.names), "sprites": self.sprites}, kept)
-        kept.replace(path)
+        write_safetensors(path, {"sprites": GivenTensor(self.sprites)}, metadata={"names": json.dumps(self.names)})
 
 
 @cache
@@ -164,7 +170,7 @@ def read_font(path: Path) -> Atlas:
         CorruptFile: the file is no font with colour bitmaps.
     """
     try:
-        from fontTools.ttLib import TTFont, TTLibError
+        from fontTools.ttLib import TTFont, TTLibError  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError as error:
         raise Unsupported("Reading the font needs fontTools.", advice="Install the extra `train`.") from error
     try:
@@ -202,11 +208,7 @@ def load_atlas(cache_file: Path | None = None, *, font: Path | None = None) -> A
         CorruptFile: the cache or the font cannot be read.
     """
     if cache_file is not None and cache_file.is_file():
-        try:
-            kept = torch.load(cache_file, weights_only=True)
-            return Atlas(tuple(kept["names"]), kept["sprites"])
-        except (RuntimeError, KeyError, TypeError, EOFError, OSError, ValueError) as error:
-            raise CorruptFile(f"The atlas {cache_file} cannot be read.", advice="Delete it; it is made anew.") from error
+        return _read_cache(cache_file)
     place = font or find_font()
     if place is None:
         return None
@@ -214,6 +216,14 @@ def load_atlas(cache_file: Path | None = None, *, font: Path | None = None) -> A
     if cache_file is not None:
         atlas.save(cache_file)
     return atlas
+
+
+def _read_cache(path: Path) -> Atlas:
+    table = read_safetensors(path)
+    try:
+        return Atlas(tuple(json.loads(table.metadata["names"])), table["sprites"].read())
+    except (KeyError, json.JSONDecodeError) as error:
+        raise CorruptFile(f"{path} is not an atlas of pictograms.", advice="Delete it; it is made anew.") from error
 
 
 def draw_pictograms(things: Sequence[Thing], grid: Grid, atlas: Atlas | None) -> tuple[Tensor, Tensor]:

@@ -41,12 +41,14 @@ class Style:
     Attributes:
         words: what captions call it.
         keeps_colour: the colours of things can still be told.
+        keeps_backdrop: the colour of a plain backdrop can still be told.
         held_out: never taught, kept for tests of style training.
     """
 
     draw: Callable[[Canvas], Tensor]
     words: tuple[str, ...]
     keeps_colour: bool = True
+    keeps_backdrop: bool = True
     held_out: bool = False
 
 
@@ -55,9 +57,9 @@ styles: Registry[Style] = Registry("style")
 
 
 def _style(
-    name: str, *words: str, keeps_colour: bool = True, held_out: bool = False
+    name: str, *words: str, keeps_colour: bool = True, keeps_backdrop: bool = True, held_out: bool = False
 ) -> Callable[[Callable[[Canvas], Tensor]], Style]:
-    return lambda draw: styles.add(name, Style(draw, words or (name,), keeps_colour, held_out))
+    return lambda draw: styles.add(name, Style(draw, words or (name,), keeps_colour, keeps_backdrop, held_out))
 
 
 @_style("flat", "flat", "clip art", "vector art")
@@ -65,7 +67,7 @@ def _flat(canvas: Canvas) -> Tensor:
     return canvas.picture
 
 
-@_style("outline", "line art", "outline drawing", "line drawing")
+@_style("outline", "line art", "outline drawing", "line drawing", keeps_backdrop=False)
 def _outline(canvas: Canvas) -> Tensor:
     reach = canvas.reach(1.0 / 110.0)
     ink = filters.erode(canvas.picture, reach) * 0.85
@@ -79,7 +81,7 @@ def _pixel_art(canvas: Canvas) -> Tensor:
     return (filters.mosaic(canvas.picture, rows, columns) * 6.0).round() / 6.0
 
 
-@_style("blueprint", keeps_colour=False, held_out=True)
+@_style("blueprint", keeps_colour=False, keeps_backdrop=False, held_out=True)
 def _blueprint(canvas: Canvas) -> Tensor:
     grid = canvas.grid
     paper = colours([(0.10, 0.30, 0.62)], grid).expand_as(canvas.picture)
@@ -89,7 +91,7 @@ def _blueprint(canvas: Canvas) -> Tensor:
     return blend(ruled, white, filters.edges(canvas.picture, canvas.reach(1.0 / 110.0))[:, 0] * 0.95)
 
 
-@_style("neon", "neon", "neon sign", "glowing neon")
+@_style("neon", "neon", "neon sign", "glowing neon", keeps_backdrop=False)
 def _neon(canvas: Canvas) -> Tensor:
     reach = canvas.reach(1.0 / 100.0)
     line = filters.edges(canvas.picture, reach)
@@ -104,12 +106,12 @@ def _neon(canvas: Canvas) -> Tensor:
     return torch.lerp(dark + glow * 0.9, 0.25 + 0.75 * tint, line.expand_as(tint) * 0.95).clamp(0.0, 1.0)
 
 
-@_style("greyscale", "greyscale", "grayscale", "black and white", keeps_colour=False)
+@_style("greyscale", "greyscale", "grayscale", "black and white", keeps_colour=False, keeps_backdrop=False)
 def _greyscale(canvas: Canvas) -> Tensor:
     return filters.luma(canvas.picture).expand_as(canvas.picture)
 
 
-@_style("sepia", "sepia", "sepia tone", keeps_colour=False)
+@_style("sepia", "sepia", "sepia tone", keeps_colour=False, keeps_backdrop=False)
 def _sepia(canvas: Canvas) -> Tensor:
     grey = filters.luma(canvas.picture)
     return (grey * colours([(0.80, 0.71, 0.56)], canvas.grid) + colours([(0.17, 0.12, 0.06)], canvas.grid)).clamp(0.0, 1.0)
@@ -127,7 +129,7 @@ def _watercolour(canvas: Canvas) -> Tensor:
     return (1.0 - (1.0 - wet) * (pigment[:, None] + rim * 0.9) - 0.02).clamp(0.0, 1.0)
 
 
-@_style("halftone", "halftone", "halftone print", held_out=True)
+@_style("halftone", "halftone", "halftone print", keeps_backdrop=False, held_out=True)
 def _halftone(canvas: Canvas) -> Tensor:
     grid, cells = canvas.grid, 26.0
     u, v = (grid.x + grid.y) * math.sqrt(0.5) * cells, (grid.y - grid.x) * math.sqrt(0.5) * cells

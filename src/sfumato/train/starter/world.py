@@ -130,7 +130,7 @@ class World:
         relation = dice.choice(RELATIONS) if layout == "relation" else None
         first = self._thing(dice, behind, roomy=relation == "inside")
         if layout == "one":
-            return single(dice, first, cropped=cropped)
+            return single(dice, first, cropped=cropped, varied=dice.chance(self.mix.varied))
         if layout == "count":
             return group(dice, first, 2 + dice.integer(3))
         beside_it = [*behind, first.colour] if first.colour else behind

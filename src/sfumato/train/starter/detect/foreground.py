@@ -89,7 +89,7 @@ def components(mask: Tensor, *, join: int = 1, smallest: float = 0.003, share: f
             labels = F.max_pool2d(labels[None, None], 3, 1, 1)[0, 0] * joined
         if torch.equal(before, labels):
             break
-    values, areas = labels[joined].unique(return_counts=True)
+    values, areas = torch.unique(labels[joined], return_counts=True)
     if not len(values):
         return []
     least = max(float(areas.max()) * share, smallest * height * width)

@@ -58,8 +58,8 @@ class _Found:
     guesses: tuple[Guess, ...] = ()
 
     def points(self, name: str) -> float:
-        """How much of what was asked for is right."""
-        return float(bool(self.colour)) + float(bool(self.shape)) + 2.0 * self.among(name, 1) + self.among(name, 5)
+        """How much of what was asked for is right; where two things swapped colours, it is the colours that are wrong."""
+        return float(bool(self.colour)) + 1.5 * float(bool(self.shape)) + 2.0 * self.among(name, 1) + self.among(name, 5)
 
     def among(self, name: str, count: int) -> bool:
         return name in [guess.name for guess in self.guesses[:count]]

@@ -51,8 +51,8 @@ def match_shapes(mask: Tensor) -> dict[str, float]:
 def colour_of(picture: Tensor, mask: Tensor) -> str:
     """The named colour of what a mask covers in a picture [3, h, w].
 
-    Only pixels with neighbours like them count, where there are enough of these: at an edge two colours mix. A pattern alternates with a lighter tint, so of the covered pixels those decide that are
-    farthest from white.
+    Only pixels with neighbours like them count, where there are enough of these: at an edge two colours mix. A pattern
+    alternates with a lighter tint, so of the covered pixels those decide that are farthest from white.
     """
     even = mask & (edges(picture[None], 1)[0, 0] < 0.4)
     pixels = picture[:, even if int(even.sum()) >= 10 else mask].T
@@ -95,7 +95,8 @@ def _correlation(known: Tensor, crop: Tensor) -> Tensor:
     """Of every [n, 3, s, s] with one [3, s, s]: [n]."""
     a, b = known.flatten(1), crop.flatten()
     a, b = a - a.mean(dim=1, keepdim=True), b - b.mean()
-    return (a @ b) / (a.norm(dim=1) * b.norm()).clamp(min=1e-6)
+    scores: Tensor = (a @ b) / (a.norm(dim=1) * b.norm()).clamp(min=1e-6)
+    return scores
 
 
 @cache
