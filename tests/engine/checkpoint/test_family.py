@@ -117,6 +117,7 @@ def test_sd2_prediction_by_the_spread_of_a_bias(spread, kind):
         ("model.diffusion_model.clip_txt_mapper.weight", "Stable Cascade"),
         ("cond_stage_model.roberta.embeddings.word_embeddings.weight", "Alt-Diffusion"),
         ("edm_mean", "Playground"),
+        ("model.diffusion_model.input_blocks.1.0.time_stack.in_layers.0.weight", "Video"),
     ],
 )
 def test_strangers_are_named(name, title):
@@ -139,6 +140,8 @@ def test_missing_parts_say_what_to_add():
         detect({name: value for name, value in whole.items() if name != "model.diffusion_model.out.2.weight"})
     with pytest.raises(CorruptFile):
         detect({"nonsense": torch.empty(1)})
+    with pytest.raises(CorruptFile, match=r"4 channels and the autoencoder .* on 16"):
+        detect(shapes(sd1(vae=replace(VAE, z_channels=16, embed_dim=16))))
     odd = with_unet(sd1(), in_channels=7)
     with pytest.raises(Unsupported, match="7 channels"):
         detect(shapes(odd))

@@ -159,6 +159,22 @@ def test_a_vae_of_its_own(state, prefix, tmp_path):
     )
 
 
+def test_a_vae_brings_its_own_groups(state, tmp_path):
+    other = random_model(replace(SD1, vae=replace(SD1.vae, norm_num_groups=8)))
+    save_vae(other.vae, tmp_path / "vae.safetensors")
+    loaded = load(write(state, tmp_path / "model.safetensors"), vae=tmp_path / "vae.safetensors")
+    assert loaded.spec.vae == other.spec.vae
+    assert convert(tmp_path / "model.safetensors", tmp_path / "b.safetensors", vae=tmp_path / "vae.safetensors") == loaded.spec
+    same(load(tmp_path / "b.safetensors"), loaded.state_dict())
+
+
+def test_oddities_are_logged(state, tmp_path, caplog):
+    write(state | {"junk.weight": torch.ones(3)}, tmp_path / "model.safetensors")
+    with caplog.at_level("INFO"):
+        load(tmp_path / "model.safetensors")
+    assert "1 tensors are not used: junk.weight" in caplog.text
+
+
 def test_text_encoders_of_another_file(state, tmp_path):
     path = write(state, tmp_path / "model.safetensors")
     without = {name: value for name, value in state.items() if not name.startswith("cond_stage")}
@@ -239,6 +255,9 @@ def test_convert_keeps_tensors_and_metadata(state, tmp_path):
     loaded = load(tmp_path / "b.safetensors")
     same(loaded, state)
     assert loaded.spec == spec
+    (tmp_path / "link.safetensors").symlink_to(tmp_path / "a.safetensors")
+    with pytest.raises(InvalidRequest, match="same"):
+        convert(tmp_path / "a.safetensors", tmp_path / "link.safetensors")
     with pytest.raises(InvalidRequest, match="same"):
         convert(tmp_path / "a.safetensors", tmp_path / "a.safetensors")
     with pytest.raises(NotFound):

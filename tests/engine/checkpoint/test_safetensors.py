@@ -172,6 +172,22 @@ def test_cut_after_it_was_opened(tmp_path):
         table["a"].read()
 
 
+def test_every_single_byte_of_a_header_may_be_wrong(tmp_path):
+    """Changing bytes gives a typed error or a table, never anything else."""
+    path = tmp_path / "file.safetensors"
+    data = pack({"__metadata__": {"a": "b"}, "one": entry(), "two": entry((2, 2), 8, 24)}, bytes(24))
+    for position in range(len(data) - 24):
+        for flip in (0x01, 0x5D, 0x80):
+            changed = bytearray(data)
+            changed[position] ^= flip
+            path.write_bytes(bytes(changed))
+            try:
+                table = open_table(path)
+            except REFUSED:
+                continue
+            assert 1 <= len(table) <= 3
+
+
 # --- values -----------------------------------------------------------------------------------------------------------
 
 

@@ -104,14 +104,14 @@ STRANGERS: tuple[tuple[str, str], ...] = (
     ("adaln_single.", "PixArt"),
     ("patch_embedding.", "Wan or another video model"),
     ("transformer_blocks.", "a transformer, not a UNet"),
-    ("time_stack.", "Stable Video Diffusion"),
-    ("motion_modules.", "AnimateDiff"),
     ("cond_stage_model.roberta.", "Alt-Diffusion"),
     ("text_encoders.t5", "a model with a T5 text encoder"),
     ("edm_mean", "Playground 2.5 (EDM)"),
     ("edm_vpred.sigma_max", "CosXL (EDM v-prediction)"),
 )
 """Beginnings of tensor names, whole or below the UNet's prefix, that show a model of another kind."""
+INNER_STRANGERS: tuple[tuple[str, str], ...] = ((".time_stack.", "Stable Video Diffusion"), (".motion_modules.", "AnimateDiff"))
+"""Parts of tensor names that do."""
 
 
 def detect(table: Shapes, hints: Hints = Hints()) -> ModelSpec:  # noqa: B008 - frozen
@@ -133,13 +133,19 @@ def detect(table: Shapes, hints: Hints = Hints()) -> ModelSpec:  # noqa: B008 - 
     unet = unet_config(
         Part.below(table, UNET, "UNet"), groups=hints.norm_num_groups, heads=hints.num_heads, head_dim=hints.head_dim
     )
+    vae = vae_of(table, hints, row.scale_factor)
+    if vae.embed_dim != unet.out_channels:
+        raise CorruptFile(
+            f"The UNet works on latents of {unet.out_channels} channels and the autoencoder (VAE) on {vae.embed_dim}.",
+            advice="The autoencoder belongs to another model.",
+        )
     variant = _variant(table, unet)
     prediction = hints.prediction or _usual_prediction(table, name, unet, variant)
     adm: Literal["sdxl", "refiner", "unclip"] | None = "unclip" if variant == "unclip" else row.adm
     return ModelSpec(
         family=name,
         unet=unet,
-        vae=vae_of(table, hints, row.scale_factor),
+        vae=vae,
         text=_encoders(table, row, hints, unet.context_dim),
         variant=variant,
         prediction=prediction,
@@ -185,6 +191,9 @@ def refuse_strangers(table: Shapes) -> None:
         inner = name.removeprefix(UNET)
         for start, stranger in STRANGERS:
             if inner.startswith(start) and (start != "transformer_blocks." or inner != name):
+                raise Unsupported(f"This is {stranger}.", advice="Supported are Stable Diffusion 1, 2 and XL.")
+        for part, stranger in INNER_STRANGERS:
+            if part in name:
                 raise Unsupported(f"This is {stranger}.", advice="Supported are Stable Diffusion 1, 2 and XL.")
 
 

@@ -42,7 +42,8 @@ def read_folder(path: Path) -> tuple[TensorTable, Hints]:
     if not texts:
         raise NotFound(f"{path} has no folder 'text_encoder'.", advice="Copy the whole model, with all its folders.")
     text_hints = _add_texts(tensors, texts, unet_config)
-    hints = _scheduler(path).over(_unet_hints(unet_config, _downsampling(vae_settings))).over(_vae_hints(vae_settings)).over(text_hints)
+    unet_hints = _unet_hints(unet_config, _downsampling(vae_settings))
+    hints = _scheduler(path).over(unet_hints).over(_vae_hints(vae_settings)).over(text_hints)
     return to_native(TensorTable(path, tensors)), hints
 
 

@@ -67,9 +67,7 @@ def _digest(path: Path, start: int) -> str:
     return digest.hexdigest()
 
 
-KINDS: Mapping[str, Callable[[Path], str]] = MappingProxyType(
-    {"sha256": sha256, "network": network_hash, "legacy": legacy_hash}
-)
+KINDS: Mapping[str, Callable[[Path], str]] = MappingProxyType({"sha256": sha256, "network": network_hash, "legacy": legacy_hash})
 
 
 class HashCache:

@@ -10,9 +10,9 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from sfumato.engine.checkpoint.family import VAE, detect, families, family_of, vae_of
+from sfumato.engine.checkpoint.family import VAE, detect, vae_of
 from sfumato.engine.checkpoint.hints import Hints
-from sfumato.engine.checkpoint.open import Source, open_model, open_vae
+from sfumato.engine.checkpoint.open import open_model, open_vae
 from sfumato.engine.checkpoint.table import LazyTensor, StoredTensor, TensorTable
 from sfumato.engine.models.config import PredictionKind
 from sfumato.engine.models.diffusion import DiffusionModel
@@ -61,18 +61,15 @@ def load(
     """
     prepare_process()
     source = open_model(Path(path), ema=ema)
-    table = source.table
     if vae is not None:
-        table = with_parts(table, open_vae(Path(vae)).table, (VAE,))
+        source = source.with_vae(open_vae(Path(vae)))
     if text is not None:
-        donor = open_model(Path(text)).table
-        prefixes = tuple(encoder.prefix for encoder in families[family_of(donor)].encoders)
-        table = with_parts(table, donor, prefixes)
+        source = source.with_text(open_model(Path(text)))
     known = replace(hints, prediction=prediction or hints.prediction).over(source.hints)
-    spec = detect(table, known)
+    spec = detect(source.table, known)
     with torch.device("meta"):
         model = DiffusionModel(spec)
-    assign(model, table, dtype=dtype, device=torch.device(device), channels_last=channels_last)
+    assign(model, source.table, dtype=dtype, device=torch.device(device), channels_last=channels_last)
     return model
 
 
@@ -89,26 +86,13 @@ def load_vae(
     Args:
         scale_factor: of the family it is for; a file that tells its own goes before.
     """
-    source: Source = open_vae(Path(path))
+    source = open_vae(Path(path))
     config = vae_of(source.table, source.hints, scale_factor)
     with torch.device("meta"):
         vae = AutoencoderKL(config)
     table = source.table.replaced(source.table.below(VAE))
     assign(vae, table, dtype=dtype, device=torch.device(device), channels_last=channels_last)
     return vae
-
-
-def with_parts(table: TensorTable, donor: TensorTable, prefixes: tuple[str, ...]) -> TensorTable:
-    """The table with everything below the prefixes taken from another one.
-
-    Raises:
-        CorruptFile: the other one holds nothing there.
-    """
-    kept = {name: tensor for name, tensor in table.items() if not name.startswith(prefixes)}
-    given = {name: tensor for name, tensor in donor.items() if name.startswith(prefixes)}
-    if not given:
-        raise CorruptFile(f"{donor.path.name} holds nothing below {prefixes[0]!r}.", advice="It is not what was asked for.")
-    return table.replaced(kept | given)
 
 
 def assign(module: nn.Module, table: TensorTable, *, dtype: torch.dtype, device: torch.device, channels_last: bool) -> None:
@@ -122,6 +106,8 @@ def assign(module: nn.Module, table: TensorTable, *, dtype: torch.dtype, device:
         CorruptFile: tensors are missing or have other shapes; lists them.
         OutOfMemory: found before anything is read.
     """
+    for warning in table.warnings:
+        log.warning("%s: %s", table.path.name, warning)
     wanted = module.state_dict()
     matched = _match(wanted, table)
     check_memory(
@@ -146,8 +132,10 @@ def place(tensor: LazyTensor, *, dtype: torch.dtype, device: torch.device, chann
     """Read a tensor into fresh memory in its final dtype, memory format and place."""
     wanted = dtype if tensor.dtype.is_floating_point else tensor.dtype
     layout = torch.channels_last if channels_last and len(tensor.shape) == 4 else torch.contiguous_format
-    value = tensor.read(into=torch.empty(tensor.shape, dtype=wanted, memory_format=layout))
-    return value if device.type == "cpu" else value.to(device)
+    if device.type == "cpu":
+        return tensor.read(into=torch.empty(tensor.shape, dtype=wanted, memory_format=layout))
+    moved = tensor.read().to(device)  # converted there: less to carry, and faster
+    return moved.to(wanted).contiguous(memory_format=layout)
 
 
 def _match(wanted: dict[str, Tensor], table: TensorTable) -> dict[str, LazyTensor]:

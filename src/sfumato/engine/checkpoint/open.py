@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from sfumato.engine.checkpoint.family import VAE, families, family_of
 from sfumato.engine.checkpoint.folder import read_folder, read_vae_folder
 from sfumato.engine.checkpoint.hints import Hints, hints_beside, hints_from_markers, hints_from_metadata
 from sfumato.engine.checkpoint.keys import vae_from_diffusers
@@ -13,7 +14,7 @@ from sfumato.engine.checkpoint.pickle_reader import read_pickle_table
 from sfumato.engine.checkpoint.safetensors import read_safetensors
 from sfumato.engine.checkpoint.sniff import sniff
 from sfumato.engine.checkpoint.table import TensorTable
-from sfumato.errors import Unsupported
+from sfumato.errors import CorruptFile, Unsupported
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,29 @@ class Source:
 
     table: TensorTable
     hints: Hints
+
+    def with_vae(self, donor: Source) -> Source:
+        """The same model with another's autoencoder; CorruptFile where that has none."""
+        hints = replace(self.hints, vae_norm_num_groups=donor.hints.vae_norm_num_groups)
+        return Source(_with_parts(self.table, donor.table, (VAE,)), hints)
+
+    def with_text(self, donor: Source) -> Source:
+        """The same model with another's text encoders; CorruptFile where that has none."""
+        prefixes = tuple(encoder.prefix for encoder in families[family_of(donor.table)].encoders)
+        theirs = donor.hints
+        hints = replace(
+            self.hints, text_heads=theirs.text_heads, text_skip=theirs.text_skip, text_activation=theirs.text_activation
+        )
+        return Source(_with_parts(self.table, donor.table, prefixes), hints)
+
+
+def _with_parts(table: TensorTable, donor: TensorTable, prefixes: tuple[str, ...]) -> TensorTable:
+    """The table with everything below the prefixes taken from another one."""
+    kept = {name: tensor for name, tensor in table.items() if not name.startswith(prefixes)}
+    given = {name: tensor for name, tensor in donor.items() if name.startswith(prefixes)}
+    if not given:
+        raise CorruptFile(f"{donor.path.name} holds nothing below {prefixes[0]!r}.", advice="It is not what was asked for.")
+    return table.replaced(kept | given)
 
 
 def open_table(path: Path) -> TensorTable:

@@ -12,8 +12,7 @@ import torch
 from torch import nn
 
 from sfumato.engine.checkpoint.export import export_folder
-from sfumato.engine.checkpoint.family import VAE, detect
-from sfumato.engine.checkpoint.load import with_parts
+from sfumato.engine.checkpoint.family import detect
 from sfumato.engine.checkpoint.open import open_model, open_vae
 from sfumato.engine.checkpoint.table import GivenTensor, LazyTensor, TensorTable
 from sfumato.engine.checkpoint.writer import write_safetensors
@@ -100,13 +99,14 @@ def convert(
         NotFound, CorruptFile, UnsafeFile, Unsupported, DiskFull: as for `load` and `save`.
     """
     source, target = Path(source), Path(target)
-    if source.absolute() == target.absolute():
+    if source.absolute() == target.absolute() or (target.exists() and target.samefile(source)):
         raise InvalidRequest("Source and target are the same file.", advice="Give another name for the result.")
     opened = open_model(source, ema=ema)
-    table = opened.table if vae is None else with_parts(opened.table, open_vae(Path(vae)).table, (VAE,))
-    spec = detect(table, opened.hints)
+    if vae is not None:
+        opened = opened.with_vae(open_vae(Path(vae)))
+    spec = detect(opened.table, opened.hints)
     kept = {name: text for name, text in opened.table.metadata.items() if not name.startswith("sfumato.") and name != "format"}
-    _write(table, spec, target, layout, dtype, kept)
+    _write(opened.table, spec, target, layout, dtype, kept)
     return spec
 
 

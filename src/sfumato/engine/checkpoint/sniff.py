@@ -54,7 +54,7 @@ def sniff(path: Path) -> Container:
         source.close()
     container = _sniff_head(path.name, head)
     if container != "safetensors" and path.suffix.lower() == ".safetensors":
-        raise UnsafeFile(f"{path.name} is a .ckpt, a pickle, and not what its name says.", advice="Rename it to .ckpt and it is read as such.")
+        raise UnsafeFile(f"{path.name} is a .ckpt, a pickle, and not what its name says.", advice="Rename it to .ckpt first.")
     return container
 
 
