@@ -174,7 +174,7 @@ def read_font(path: Path) -> Atlas:
     except ImportError as error:
         raise Unsupported("Reading the font needs fontTools.", advice="Install the extra `train`.") from error
     try:
-        with TTFont(path, lazy=True) as font:
+        with path.open("rb") as file, TTFont(file, lazy=True) as font:
             codes = font.getBestCmap() or {}
             strike = font["CBDT"].strikeData[0]
             found = [(p.name, strike[codes[p.code]].imageData) for p in pictograms().values() if codes.get(p.code) in strike]
