@@ -96,7 +96,7 @@ def train(
         torch.set_num_threads(recipe.loop.threads)
     together = _together(device)
     target = targets[recipe.target](recipe, together.device)
-    cache = folders.cache / "pictograms.pt"
+    cache = folders.cache / "pictograms.safetensors"
     source = source_of(recipe.data, recipe.seed, together.device, atlas_cache=cache)
     check_memory(recipe, target, source, together.device)
     run = Run(recipe, target, source, folder or runs / recipe.name, together)
