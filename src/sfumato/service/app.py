@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import random
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from sfumato.picture import read, to_record
 from sfumato.request import Img2Img, Txt2Img, resolve_seeds
 from sfumato.service.folders import Folders
 from sfumato.service.generated import GeneratedImage
+from sfumato.service.hashing import Hasher
 from sfumato.service.library import Library, ModelEntry
 from sfumato.service.models import Choice, Models
 from sfumato.styles import apply_styles, load_styles
@@ -62,28 +63,23 @@ class App:
         request = self._resolved(request)
         choice = self.models_in_memory.choose(request.model, request.vae)
         yield PhaseChanged("load")
-        with ThreadPoolExecutor(1) as beside:
-            # A file is hashed while the model works; the text of the first picture waits for it.
-            hashes = beside.submit(self._hashes, choice)
-            yield from self._pictures(request, choice, hashes)
-
-    def _pictures(
-        self, request: Txt2Img | Img2Img, choice: Choice, hashes: Future[tuple[str, str]]
-    ) -> Iterator[Event | GeneratedImage]:
         from sfumato.engine.pipeline import Picture, stream
 
+        # Files are hashed while the model works; the text of the first picture waits for that.
+        hashes = self._hasher.start(choice.checkpoint.path), self._hasher.start(choice.vae)
         with self.models_in_memory.working(request, choice) as material:
             for item in stream(request, material):
                 yield self._finished(item, request, choice, hashes) if isinstance(item, Picture) else item
 
     def _finished(
-        self, picture: Picture, request: Txt2Img | Img2Img, choice: Choice, hashes: Future[tuple[str, str]]
+        self, picture: Picture, request: Txt2Img | Img2Img, choice: Choice, hashes: tuple[Future[str], Future[str]]
     ) -> GeneratedImage:
+        facts = self._facts(request, choice, (hashes[0].result(), hashes[1].result()), picture)
         return GeneratedImage(
             index=picture.index,
             seed=picture.seed,
             image=picture.image,
-            infotext=build(request, self._facts(request, choice, hashes.result(), picture), picture.index),
+            infotext=build(request, facts, picture.index),
             record=to_record(request, picture.index),
             steps=picture.steps,
             animated=request.keep_steps == "animation",
@@ -152,14 +148,12 @@ class App:
 
         return HashCache(self.folders.cache / "hashes.json")
 
+    @cached_property
+    def _hasher(self) -> Hasher:
+        return Hasher(self._hash_cache)
+
     def _known_hash(self, path: Path) -> str | None:
         return self._hash_cache.known(path)
-
-    def _hashes(self, choice: Choice) -> tuple[str, str]:
-        """sha256 of the checkpoint and of its separate VAE; empty for folders and for none."""
-        files = (choice.checkpoint.path, choice.vae)
-        model, vae = (self._hash_cache.get(path) if path and path.is_file() else "" for path in files)
-        return model, vae
 
     def _facts(self, request: Txt2Img | Img2Img, choice: Choice, hashes: tuple[str, str], picture: Picture) -> Facts:
         from sfumato.engine.sampling.samplers import resolve, samplers

@@ -59,6 +59,9 @@ class GeneratedImage:
         return path
 
     def _save_steps(self, path: Path) -> None:
-        frames = (*self.steps, self.image)
+        from PIL import ImageOps
+
+        # Those of a first pass are smaller, and what the second one cuts off is still there.
+        frames = [*(ImageOps.fit(step, self.image.size) for step in self.steps), self.image]
         kept = animate(frames, infotext=self.infotext) if self.animated else encode(strip(frames), infotext=self.infotext)
         write_atomic(path.with_name(f"{path.stem}-steps{kept.extension}"), kept.data)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from sfumato.engine.checkpoint.hashes import SHORT, legacy_hash
 from sfumato.errors import NotFound
 from sfumato.service.folders import Folders
 
@@ -14,6 +17,9 @@ Kind = Literal["checkpoint", "vae", "taesd"]
 
 SUFFIXES = frozenset({".safetensors", ".ckpt", ".pt", ".pth", ".bin"})
 CHECKPOINT_SUFFIXES = frozenset({".safetensors", ".ckpt"})
+LEGACY = 8
+"""Digits of the hash by which early infotexts name a checkpoint."""
+_HASH = re.compile(r"[0-9a-f]{8,64}")
 STARTER = Path(__file__).resolve().parents[1] / "starter"
 
 
@@ -41,6 +47,14 @@ def is_vae(path: Path) -> bool:
     return path.name.lower().rpartition(".")[0].endswith(".vae")
 
 
+def _existing(wanted: str) -> Path | None:
+    """The model file or diffusers folder that a path leads to. Any other folder is none, whatever its name."""
+    path = Path(os.path.abspath(os.path.expanduser(wanted))) if wanted and "\0" not in wanted else None
+    if path is None or os.path.isfile(path):
+        return path
+    return path if any(os.path.exists(path / part) for part in ("model_index.json", "unet")) else None
+
+
 class Library:
     """Finds models by name, title, hash or path.
 
@@ -66,15 +80,17 @@ class Library:
         Raises:
             NotFound: naming what there is.
         """
-        if wanted and (path := Path(wanted).expanduser()).exists():
-            return self._entry(path.absolute(), path.absolute().parent, kind)
+        if path := _existing(wanted):
+            return self._entry(path, path.parent, kind)
         entries = self.entries(kind)
         if not wanted and entries:
             return entries[0]
         key = wanted.partition(" [")[0].casefold() or wanted.casefold()
+        digest = key if _HASH.fullmatch(key) else ""
         tests: tuple[Callable[[ModelEntry], bool], ...] = (
             lambda entry: key in (entry.title.casefold(), entry.name.casefold(), entry.path.name.casefold()),
-            lambda entry: bool(entry.short_hash) and len(key) >= 8 and key.startswith(entry.short_hash),
+            lambda entry: bool(digest and entry.short_hash) and entry.short_hash.startswith(digest[:SHORT]),
+            lambda entry: len(digest) == LEGACY and digest == legacy_hash(entry.path),
             lambda entry: bool(key) and key in entry.title.casefold(),
         )
         for test in tests:
@@ -126,7 +142,7 @@ class Library:
             path=path,
             kind=kind,
             size=0 if folder else path.stat().st_size,
-            short_hash=sha256[:10] if sha256 else "",
+            short_hash=sha256[:SHORT] if sha256 else "",
         )
 
     def _missing(self, wanted: str, kind: Kind, entries: tuple[ModelEntry, ...]) -> NotFound:
