@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,20 @@ class FakeModel:
     short_hash: str = "abcdef0123"
 
 
+@dataclass(frozen=True)
+class FakeRow:
+    name: str = "relations"
+    value: float = 50.0
+    low: float = 40.0
+    high: float = 60.0
+    goal: float = 85.0
+    count: int = 12
+    unit: str = "%"
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
 @dataclass
 class FakeApp:
     """Records what it is asked."""
@@ -47,6 +61,7 @@ class FakeApp:
     requests: list[Txt2Img | Img2Img] = field(default_factory=list)
     converted: list[tuple[Any, ...]] = field(default_factory=list)
     trained: list[tuple[Any, ...]] = field(default_factory=list)
+    evaluated: list[tuple[Any, ...]] = field(default_factory=list)
     closed: int = 0
     interrupt_at: int | None = None
     entries: tuple[FakeModel, ...] = ()
@@ -99,6 +114,10 @@ class FakeApp:
     def train(self, recipe: str, **choices: Any) -> Iterator[Any]:
         self.trained.append((recipe, choices["folder"], dict(choices["changes"])))
         return iter(())
+
+    def evaluate(self, model: str, **choices: Any) -> Iterator[FakeRow]:
+        self.evaluated.append((model, choices))
+        yield FakeRow()
 
     def output_folder(self, kind: str) -> Path:
         return self.outputs / f"{kind}-images"

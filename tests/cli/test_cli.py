@@ -191,7 +191,8 @@ class TestOptions:
     @pytest.mark.parametrize("verb", [verb.name for verb in VERBS])
     def test_every_verb_accepts_a_command_line_made_for_a1111(self, run: Run, tmp_path: Path, verb: str) -> None:
         (tmp_path / "a.ckpt").write_bytes(b"")
-        words = {"info": ["a.ckpt"], "convert": ["a.ckpt", "b"], "bench": ["--repeat", "1"], "train": ["r"]}.get(verb, [])
+        needed = {"info": ["a.ckpt"], "convert": ["a.ckpt", "b"], "bench": ["--repeat", "1"], "train": ["r"], "evaluate": ["m"]}
+        words = needed.get(verb, [])
         foreign = "--listen --api --port 7860 --xformers --medvram --no-half --theme dark --vae-dir x --use-cpu sd interrogate"
         assert run(verb, *words, *foreign.split())[0] == 0
 
@@ -480,3 +481,22 @@ class TestTrain:
     def test_refusals(self, run: Run, app: FakeApp, words: list[str]) -> None:
         assert run("train", *words)[0] == 2
         assert app.trained == []
+
+
+class TestEvaluate:
+    def test_rows(self, run: Run, app: FakeApp) -> None:
+        code, out, _ = run("evaluate", "starter", "--prompts", "4", "--seeds", "1", "--cfg-scale", "3.5", "--side", "128")
+        assert code == 0
+        assert out.split() == ["relations", "50.0", "%", "(40.0", "..", "60.0,", "12", "pictures;", "goal", "85)"]
+        ((model, choices),) = app.evaluated
+        assert model == "starter"
+        assert choices == {"prompts": 4, "seeds": 1, "steps": 20, "guidance": 3.5, "sampler": "DPM++ 2M", "size": 128}
+        assert json.loads(run("evaluate", "starter", "--json")[1])["value"] == 50.0
+
+    @pytest.mark.parametrize(
+        "words",
+        [[], ["a", "b"], ["a", "--prompts", "0"], ["a", "--seeds", "x"], ["a", "--cfg-scale", "nan"], ["a", "--side", "9" * 99]],
+    )
+    def test_refusals(self, run: Run, app: FakeApp, words: list[str]) -> None:
+        assert run("evaluate", *words)[0] == 2
+        assert app.evaluated == []

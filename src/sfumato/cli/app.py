@@ -97,6 +97,41 @@ class TrainingProgress(Protocol):
         """Since the last report."""
 
 
+class EvaluationRow(Protocol):
+    """One measured property of a model."""
+
+    @property
+    def name(self) -> str:
+        """What was measured."""
+
+    @property
+    def value(self) -> float:
+        """The measure, in `unit`."""
+
+    @property
+    def low(self) -> float:
+        """Lower end of the interval of 95 % confidence."""
+
+    @property
+    def high(self) -> float:
+        """Its upper end."""
+
+    @property
+    def goal(self) -> float:
+        """What the starter model aims at."""
+
+    @property
+    def count(self) -> int:
+        """Pictures that were judged."""
+
+    @property
+    def unit(self) -> str:
+        """One of "%", "dB" and "dE"."""
+
+    def as_dict(self) -> dict[str, str | float | int]:
+        """Everything by name."""
+
+
 class Application(Protocol):
     """The composition root, as far as the command line uses it."""
 
@@ -116,6 +151,11 @@ class Application(Protocol):
         self, recipe: str, *, folder: Path | None, changes: Mapping[str, str], stop: Callable[[], bool]
     ) -> Iterator[TrainingProgress]:
         """Run a training recipe, or go on with it, until `stop` says so; reports now and then."""
+
+    def evaluate(
+        self, model: str, *, prompts: int, seeds: int, steps: int, guidance: float, sampler: str, size: int
+    ) -> Iterator[EvaluationRow]:
+        """Measure how well a checkpoint knows the starter world, row by row."""
 
     def output_folder(self, kind: str) -> Path:
         """Where pictures of "txt2img" or "img2img" go when nothing else was said."""

@@ -36,6 +36,7 @@ VERBS = (
     Verb("models", "list the models at hand", "sfumato.cli.models"),
     Verb("convert", "write a model in another layout or precision", "sfumato.cli.convert"),
     Verb("train", "train models by a recipe", "sfumato.cli.train"),
+    Verb("evaluate", "measure how well a model knows the starter world", "sfumato.cli.evaluate"),
     Verb("bench", "measure how fast this machine makes pictures", "sfumato.cli.bench"),
 )
 

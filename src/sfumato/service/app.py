@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sfumato.engine.checkpoint.hashes import HashCache
     from sfumato.engine.pipeline import Picture
     from sfumato.train.report import Progress
+    from sfumato.train.starter.evaluate import Row
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".gif"})
 
@@ -132,6 +133,25 @@ class App:
         from sfumato.service.training import train
 
         return train(recipe, self.folders, folder=folder, changes=changes, device=self._device, stop=stop)
+
+    def evaluate(
+        self, model: str, *, prompts: int, seeds: int, steps: int, guidance: float, sampler: str, size: int
+    ) -> Iterator[Row]:
+        """Measure how well a checkpoint knows the starter world; see `service.evaluation.evaluate`."""
+        from sfumato.service.evaluation import evaluate
+
+        return evaluate(
+            model,
+            self.folders,
+            self.library,
+            device=self._device,
+            prompts=prompts,
+            seeds=seeds,
+            steps=steps,
+            guidance=guidance,
+            sampler=sampler,
+            size=size,
+        )
 
     def output_folder(self, kind: str) -> Path:
         """Where pictures of "txt2img" or "img2img" go when nothing else was said."""

@@ -100,6 +100,10 @@ class Row:
     count: int
     unit: str = "%"
 
+    def as_dict(self) -> dict[str, str | float | int]:
+        """The fields by name."""
+        return asdict(self)
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -110,7 +114,7 @@ class Report:
 
     def as_json(self) -> dict[str, object]:
         """Everything, ready for `json.dumps`."""
-        return {"rows": [asdict(row) for row in self.rows], "settings": dict(self.settings)}
+        return {"rows": [row.as_dict() for row in self.rows], "settings": dict(self.settings)}
 
     def __str__(self) -> str:
         wide = max((len(row.name) for row in self.rows), default=0)
