@@ -185,6 +185,11 @@ def test_metadata():
     assert found == expected
 
 
+def test_the_architecture_of_modelspec_tells_v():
+    assert hints_from_metadata({"modelspec.architecture": "stable-diffusion-v2-768-v"}).prediction == "v"
+    assert hints_from_metadata({"modelspec.architecture": "stable-diffusion-v2-512"}).prediction is None
+
+
 @pytest.mark.parametrize("text", ["", "NaN", "1e999", "-3", "[1,", "[" * 90, "9" * 99, '"x"', "0", "[0]", "true"])
 def test_malformed_metadata_is_no_fact(text):
     keys = ("num_heads", "text_heads", "linear_start", "timesteps", "scale_factor")

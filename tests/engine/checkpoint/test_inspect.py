@@ -28,7 +28,7 @@ FILES = {
     "lora sdxl": (lora("lora_te2_", "text_model_encoder_layers_0_mlp_fc1"), "lora", "sdxl"),
     "lora of peft": (lora("unet.", DOTTED, suffixes=("lora_A.weight", "lora_B.weight")), "lora", "sd1"),
     "lora of diffusers": (lora("unet.", DOTTED, suffixes=("lora.down.weight", "lora.up.weight")), "lora", "sd1"),
-    "loha": ({f"lora_unet_{BLOCK}.hada_w1_a": W(320, 4), f"lora_unet_{BLOCK}.hada_w1_b": W(4, 768)}, "lora", None),
+    "loha": ({f"lora_unet_{BLOCK}.hada_w1_a": W(320, 4), f"lora_unet_{BLOCK}.hada_w1_b": W(4, 768)}, "lora", "sd1"),
     "lokr": ({f"lora_unet_{BLOCK}.lokr_w1": W(8, 8), f"lora_unet_{BLOCK}.lokr_w2": W(8, 8)}, "lora", None),
     "full": ({f"lora_unet_{BLOCK}.diff": W(8, 8)}, "lora", None),
     "embedding": ({"emb_params": W(2, 768)}, "embedding", "sd1"),

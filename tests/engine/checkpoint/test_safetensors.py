@@ -1,6 +1,8 @@
 """The 45 well-formed and malformed inputs, each with its verdict; and what is read is what was written."""
 
+import contextlib
 import json
+import os
 import pickle
 import struct
 
@@ -10,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from tests.engine.checkpoint.bounds import bounded
 
 from sfumato.engine.checkpoint.inspect import inspect
+from sfumato.engine.checkpoint.load import load
 from sfumato.engine.checkpoint.open import open_table
 from sfumato.engine.checkpoint.safetensors import DTYPES, read_safetensors
 from sfumato.engine.checkpoint.table import GivenTensor, LazyTensor
@@ -128,6 +131,28 @@ def test_accepted(name, tmp_path):
         assert table.metadata == {"k": "v\n"}
 
 
+NAMES = {
+    "numbered blocks": "model.diffusion_model.input_blocks.{}.0.op.weight",
+    "dots": "a{}" + "." * 400,
+    "numbers": "model.diffusion_model.{}" + ".1" * 200,
+    "keys of a network": "{}" + ".attn2.to_k.attn2_to_k." * 15,
+    "parts of a network": "{}" + ".lora" * 80 + "_",
+    "levels of diffusers": "down_blocks.{}.resnets.0.norm1.weight",
+}
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_fifty_thousand_hostile_names_take_linear_time(kind, tmp_path):
+    path = tmp_path / "file.safetensors"
+    count = 30_000 if kind in ("dots", "numbers", "keys of a network", "parts of a network") else 50_000
+    path.write_bytes(pack({NAMES[kind].format(i): entry((0,), 0, 0) for i in range(count)}, b""))
+    assert path.stat().st_size < 16 << 20
+    with bounded(seconds=4, mebibytes=256):
+        for read in (inspect, load):
+            with contextlib.suppress(*REFUSED):
+                read(path)
+
+
 def test_38_checkpoint_renamed(tmp_path):
     path = tmp_path / "file.safetensors"
     for zipped in (True, False):
@@ -226,6 +251,16 @@ def test_read_converts_into_any_layout(name, tmp_path):
     assert torch.equal(target, value.float())
     with pytest.raises(CorruptFile, match="does not fit"):
         lazy.read(into=torch.empty(7))
+
+
+def test_systems_without_pread(tmp_path, monkeypatch):
+    values = samples()
+    save_file(values, tmp_path / "a.safetensors")
+    for name in ("preadv", "posix_fadvise"):
+        monkeypatch.delattr(os, name, raising=False)
+    table = read_safetensors(tmp_path / "a.safetensors")
+    for name, value in values.items():
+        assert torch.equal(table[name].read().reshape(-1).view(torch.uint8), value.reshape(-1).view(torch.uint8))
 
 
 def test_parts_of_tensors(tmp_path):

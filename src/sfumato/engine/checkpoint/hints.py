@@ -99,11 +99,12 @@ def hints_from_metadata(metadata: Mapping[str, str]) -> Hints:
         except ValueError:
             return None
 
+    architecture = metadata.get("modelspec.architecture", "")
     groups = metadata.get("norm_num_groups", "")
     side = metadata.get("modelspec.resolution", "").partition("x")[0]
     activation = ours("text_activation")
     return Hints(
-        prediction=_prediction(metadata.get("modelspec.prediction_type")),
+        prediction=_prediction(metadata.get("modelspec.prediction_type")) or ("v" if architecture.endswith("-v") else None),
         zero_terminal_snr=_truth(ours("zero_terminal_snr")),
         norm_num_groups=_whole(int(groups)) if groups.isdecimal() and len(groups) < 6 else None,
         vae_norm_num_groups=_whole(ours("vae_norm_num_groups")),

@@ -26,20 +26,29 @@ Kind = Literal[
 ]  # fmt: skip
 
 MARKS: tuple[tuple[Kind, str], ...] = (
-    ("ip-adapter", r"ip_adapter\.|image_proj\."),
-    ("controlnet", r"(control_model\.)?(input_hint_block|zero_convs|control_add_embedding)\.|controlnet_\w+\.|lllite_"),
-    ("lora", r".*\.(lora_(up|down|A|B|mid|linear_layer)|hada_w1_a|lokr_w[12](_a)?|oft_blocks|oft_diag|a1|diff|lora)(\.|$)"),
-    ("embedding", r"string_to_param\.|emb_params$|clip_[lg]$"),
-    ("checkpoint", r"(model\.diffusion_model|model_ema)\."),
-    ("unet", r"(unet\.)?(input_blocks|down_blocks|diffusion_model\.input_blocks)\.\d"),
-    ("t2i-adapter", r"(adapter\.)?body\.\d+\.(block1|block2|in_conv|resnets)\b"),
-    ("vae", r"(first_stage_model\.)?(encoder|decoder)\.(conv_in|mid|down|up)"),
-    ("text-encoder", r"(text_model\.|transformer\.resblocks\.|cond_stage_model\.|conditioner\.)"),
-    ("upscaler", r"(params(_ema)?\.)?(conv_first\.|model\.1\.sub\.|body\.\d+\.|layers\.0\.residual_group\.)"),
-    ("preview", r"\d+\.(conv\.\d+\.)?(weight|bias)$"),
+    ("ip-adapter", r"^(ip_adapter|image_proj)\."),
+    ("controlnet", r"^(control_model\.)?(input_hint_block|zero_convs|control_add_embedding)\.|^controlnet_\w+\.|^lllite_"),
+    ("lora", r"\.(lora_(up|down|A|B|mid|linear_layer)|hada_w1_a|lokr_w[12](_a)?|oft_blocks|oft_diag|a1|diff|lora)(\.|$)"),
+    ("embedding", r"^(string_to_param\.|emb_params$|clip_[lg]$)"),
+    ("checkpoint", r"^(model\.diffusion_model|model_ema)\."),
+    ("unet", r"^(unet\.)?(input_blocks|down_blocks|diffusion_model\.input_blocks)\.\d"),
+    ("t2i-adapter", r"^(adapter\.)?body\.\d+\.(block1|block2|in_conv|resnets)\b"),
+    ("vae", r"^(first_stage_model\.)?(encoder|decoder)\.(conv_in|mid|down|up)"),
+    ("text-encoder", r"^(text_model\.|transformer\.resblocks\.|cond_stage_model\.|conditioner\.)"),
+    ("upscaler", r"^(params(_ema)?\.)?(conv_first\.|model\.1\.sub\.|body\.\d+\.|layers\.0\.residual_group\.)"),
+    ("preview", r"^\d+\.(conv\.\d+\.)?(weight|bias)$"),
 )
 """Kinds of files and the tensor names that show them; the first that matches any name counts."""
 
+DOWNS = (
+    ".lora_down.weight",
+    ".lora_A.weight",
+    ".lora_A.default.weight",
+    ".lora.down.weight",
+    ".lora_linear_layer.down.weight",
+    ".hada_w1_b",
+)
+"""Ends of the names of LoRA matrices whose first dimension is the rank."""
 BASES: Mapping[int, str] = {768: "sd1", 1024: "sd2", 2048: "sdxl", 1280: "sdxl-refiner"}
 """Families by the width of the text features that a part of theirs takes."""
 NETWORK_BASES = (
@@ -137,7 +146,7 @@ def kind_of(table: TensorTable) -> Kind:
         return "controlnet" if any(name.startswith(("input_hint_block.", "zero_convs.")) for name in names) else "unet"
     for kind, pattern in MARKS:
         compiled = re.compile(pattern)
-        if any(compiled.match(name) for name in names):
+        if any(compiled.search(name) for name in names):
             return kind
     if len(names) == 1 and len(table[names[0]].shape) in (1, 2) and table[names[0]].shape[-1] in BASES:
         return "embedding"
@@ -204,15 +213,7 @@ def _report_pickled(path: Path, container: str) -> Report | None:
 
 
 def _ranks(table: TensorTable) -> tuple[int, ...]:
-    downs = (
-        r"lora_down\.weight",
-        r"lora_A(\.default)?\.weight",
-        r"lora\.down\.weight",
-        r"lora_linear_layer\.down\.weight",
-        "hada_w1_b",
-    )
-    pattern = re.compile(rf".*\.({'|'.join(downs)})")
-    ranks = Counter(tensor.shape[0] for name, tensor in table.items() if pattern.fullmatch(name) and tensor.shape)
+    ranks = Counter(tensor.shape[0] for name, tensor in table.items() if name.endswith(DOWNS) and tensor.shape)
     return tuple(rank for rank, _ in ranks.most_common(8))
 
 
@@ -232,8 +233,9 @@ def _base(table: TensorTable, kind: Kind) -> str | None:
         return "sdxl" if {768, 1280} <= widths else next((BASES[width] for width in sorted(widths) if width in BASES), None)
     if any(name.startswith(("lora_te2_", "text_encoder_2.")) for name in table):
         return "sdxl"
-    pattern = re.compile(r".*attn2[._]to_k\b.*(weight|lora_down\.weight|lora_A\.weight|down\.weight)$")
-    inner = (tensor.shape[1] for name, tensor in table.items() if pattern.match(name) and len(tensor.shape) == 2)
+    ends = (*DOWNS, "attn2.to_k.weight")
+    keys = (tensor for name, tensor in table.items() if ("attn2_to_k." in name or "attn2.to_k." in name) and name.endswith(ends))
+    inner = (tensor.shape[1] for tensor in keys if len(tensor.shape) == 2)
     return next((BASES[width] for width in inner if width in BASES), None)
 
 

@@ -23,6 +23,7 @@ RESNET = (
 VAE_ATTENTION = (("norm", "group_norm"), ("q", "to_q"), ("k", "to_k"), ("v", "to_v"), ("proj_out", "to_out.0"))
 OLD_VAE_ATTENTION = (("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("proj_attn", "to_out.0"))
 """Names of diffusers before 0.17."""
+MAX_LEVELS = 16
 CLIP_LAYER = (
     ("ln_1", "layer_norm1"),
     ("ln_2", "layer_norm2"),
@@ -113,8 +114,8 @@ def unet_from_diffusers(tensors: Mapping[str, LazyTensor]) -> dict[str, LazyTens
         CorruptFile: there are no blocks.
     """
     levels = _count(tensors, r"down_blocks\.(\d+)\.resnets\.")
-    if not levels:
-        raise CorruptFile("The UNet has no down_blocks.", advice="The folder does not hold a Stable Diffusion UNet.")
+    if not 0 < levels <= MAX_LEVELS:
+        raise CorruptFile(f"The UNet has {levels} down_blocks.", advice="The folder does not hold a Stable Diffusion UNet.")
     blocks = [_count(tensors, rf"down_blocks\.{level}\.resnets\.(\d+)\.") for level in range(levels)]
     attended = [
         f"up_blocks.{level}.attentions.{layer}.norm.weight" in tensors

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, Protocol
 
 from sfumato.engine.models.config import TextConfig, UNetConfig, VAEConfig
-from sfumato.errors import CorruptFile
+from sfumato.errors import CorruptFile, UnsafeFile
 
 
 class Shaped(Protocol):
@@ -21,6 +23,10 @@ class Shaped(Protocol):
 
 
 Shapes = Mapping[str, Shaped]
+
+
+MAX_PIECES = 12
+MAX_BLOCKS = 256
 
 
 @dataclass(frozen=True)
@@ -50,17 +56,23 @@ class Part:
             )
         return shape[axis]
 
-    def count(self, before: str, after: str = ".") -> int:
-        """How many consecutive numbers, from 0, occur between `before` and `after`."""
-        return _consecutive({int(rest) for rest in self._between(before, after) if rest.isdigit()})
+    @cached_property
+    def numbered(self) -> Mapping[str, frozenset[int]]:
+        """The numbers that follow each beginning of a name: "layers." -> {0, 1, ...}. Made in one pass over all names."""
+        found: dict[str, set[int]] = defaultdict(set)
+        for name in self.shapes:
+            pieces = name.split(".", MAX_PIECES)
+            for i, piece in enumerate(pieces[1:MAX_PIECES], start=1):
+                if piece.isdecimal() and len(piece) < 6:
+                    found[".".join(pieces[:i]) + "."].add(int(piece))
+        return {beginning: frozenset(numbers) for beginning, numbers in found.items()}
 
-    def _between(self, before: str, after: str) -> Collection[str]:
-        starts = (name[len(before) :] for name in self.shapes if name.startswith(before))
-        return {rest.partition(after)[0][:6] for rest in starts}
-
-
-def _consecutive(numbers: Collection[int]) -> int:
-    return next(n for n in range(len(numbers) + 1) if n not in numbers)
+    def count(self, beginning: str) -> int:
+        """How many consecutive numbers, from 0, follow `beginning`; more than 256 are no model (UnsafeFile)."""
+        numbers = self.numbered.get(beginning, frozenset())
+        if len(numbers) > MAX_BLOCKS:
+            raise UnsafeFile(f"The {self.what} has {len(numbers)} {beginning[:40]!r}.", advice="No known model has so many.")
+        return next(n for n in range(len(numbers) + 1) if n not in numbers)
 
 
 def groups_for(width: int) -> int:
