@@ -52,7 +52,8 @@ def run(argv: list[str], make_app: MakeApp) -> int:
 
 
 def _line(row: EvaluationRow) -> str:
-    return f"{row.name:<32} {row.value:7.1f} {row.unit:<2}  ({row.low:.1f} .. {row.high:.1f}, {row.count} pictures; goal {row.goal:g})"
+    interval = f"{row.low:.1f} .. {row.high:.1f}"
+    return f"{row.name:<32} {row.value:7.1f} {row.unit:<2}  ({interval}, {row.count} pictures; goal {row.goal:g})"
 
 
 def _whole(found: dict[str, str], name: str, default: int, most: int) -> int:
