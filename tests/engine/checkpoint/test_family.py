@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.engine.checkpoint.small_specs import CLIP, OPEN, SPECS, VAE, sd1, sd2, sdxl, text, unet, with_unet
+from tests.engine.checkpoint.small_specs import CLIP, OPEN, SPECS, VAE, refiner, sd1, sd2, sdxl, text, unet, with_unet
 
 from sfumato.engine.checkpoint.family import detect
 from sfumato.engine.checkpoint.hints import (
@@ -60,17 +60,32 @@ def test_random_widths(seed):
     assert detect(shapes(spec)) == spec
 
 
+CLIP_L = TextConfig()
+CLIP_H = TextConfig("open_clip", 49408, 1024, 24, 16, 4096, 77, "gelu", 1024, False)
+BIG_G = TextConfig("open_clip", 49408, 1280, 32, 20, 5120, 77, "gelu", 1280, False)
+LINEAR = {"num_heads": None, "head_dim": 64, "use_linear_projection": True}
+XL = {**LINEAR, "channel_mult": (1, 2, 4), "num_res_blocks": (2, 2, 2), "context_dim": 2048, "adm_in_channels": 2816}
+DEEP = {"transformer_depth": (0, 0, 2, 2, 10, 10), "transformer_depth_output": (10, 10, 10, 2, 2, 2, 0, 0, 0)}
+THIN = {"transformer_depth": (0, 0, 2, 2, 4, 4), "transformer_depth_output": (4, 4, 10, 2, 1, 1, 0, 0, 0)}
+REFINER = {"transformer_depth": (0, 0, 4, 4, 4, 4, 0, 0), "transformer_depth_output": (0, 0, 0, 4, 4, 4, 4, 4, 4, 0, 0, 0)}
 REAL = {
-    "sd1": (sd1(), {}, TextConfig(), None),
-    "sd2": (sd2(), {"context_dim": 1024, "num_heads": None, "head_dim": 64, "use_linear_projection": True}, None, 1024),
+    "sd1": (sd1(), UNetConfig(), (CLIP_L,)),
+    "sd2": (sd2(), UNetConfig(context_dim=1024, **LINEAR), (CLIP_H,)),
+    "sdxl": (sdxl(), UNetConfig(**XL, **DEEP, transformer_depth_middle=10), (CLIP_L, BIG_G)),
+    "ssd-1b": (sdxl(title="SSD-1B"), UNetConfig(**XL, **THIN, transformer_depth_middle=0), (CLIP_L, BIG_G)),
+    "sdxl-refiner": (
+        refiner(),
+        UNetConfig(**LINEAR, **REFINER, model_channels=384, context_dim=1280, adm_in_channels=2560, transformer_depth_middle=4),
+        (BIG_G,),
+    ),
 }
 
 
 @pytest.mark.parametrize("name", REAL)
 def test_real_sizes(name):
-    base, changes, clip, width = REAL[name]
-    encoder = clip or TextConfig("open_clip", 49408, width, 24, 16, 4096, 77, "gelu", 1024, False)
-    spec = replace(base, unet=UNetConfig(**changes), vae=VAEConfig(), text=text(name, encoder))
+    base, shape, encoders = REAL[name]
+    vae = VAEConfig(scale_factor=base.vae.scale_factor)
+    spec = replace(base, unet=shape, vae=vae, text=text(base.family, *encoders))
     assert detect(shapes(spec)) == spec
 
 

@@ -46,6 +46,8 @@ INERT = frozenset(
         "numpy._core.multiarray.scalar",
         "numpy.core.multiarray._reconstruct",
         "numpy._core.multiarray._reconstruct",
+        "numpy.core.numeric._frombuffer",
+        "numpy._core.numeric._frombuffer",
         "numpy.dtype",
         "numpy.ndarray",
         "_codecs.encode",
