@@ -58,8 +58,8 @@ def test_one_thread_for_one_file(cache, file, monkeypatch):
     assert hasher.start(file) is not first
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_whoever_waits_is_not_left_waiting(cache, file, monkeypatch):
+    monkeypatch.setattr(threading, "excepthook", lambda arguments: None)
     release, hasher = held(monkeypatch, RuntimeError("a mistake of ours")), Hasher(cache)
     result = hasher.start(file)
     release.set()
