@@ -133,6 +133,10 @@ class TestOptions:
         run("txt2img", "x", "--size", text)
         assert (app.requests[0].width, app.requests[0].height) == (768, 512)
 
+    def test_the_more_precise_size_wins(self, run: Run, app: FakeApp) -> None:
+        run("txt2img", "x", "--width", "64", "--size", "128x256")
+        assert (app.requests[0].width, app.requests[0].height) == (64, 256)
+
     def test_a_prompt_may_begin_with_a_dash(self, run: Run, app: FakeApp) -> None:
         run("txt2img", "--steps", "3", "--", "-cat", "--seed", "--debug")
         run("txt2img", "- a cat")
@@ -191,7 +195,14 @@ class TestOptions:
     @pytest.mark.parametrize("verb", [verb.name for verb in VERBS])
     def test_every_verb_accepts_a_command_line_made_for_a1111(self, run: Run, tmp_path: Path, verb: str) -> None:
         (tmp_path / "a.ckpt").write_bytes(b"")
-        needed = {"info": ["a.ckpt"], "convert": ["a.ckpt", "b"], "bench": ["--repeat", "1"], "train": ["r"], "evaluate": ["m"]}
+        needed = {
+            "info": ["a.ckpt"],
+            "img2img": ["--image", "a.ckpt"],
+            "convert": ["a.ckpt", "b"],
+            "bench": ["--repeat", "1"],
+            "train": ["r"],
+            "evaluate": ["m"],
+        }
         words = needed.get(verb, [])
         foreign = "--listen --api --port 7860 --xformers --medvram --no-half --theme dark --vae-dir x --use-cpu sd interrogate"
         assert run(verb, *words, *foreign.split())[0] == 0
@@ -221,6 +232,9 @@ class TestImg2Img:
     def test_missing_picture(self, run: Run) -> None:
         code, _, err = run("img2img", "x", "--image", "none.png")
         assert (code, err) == (3, "sfumato: There is no file 'none.png'.\n")
+
+    def test_no_picture(self, run: Run) -> None:
+        assert run("img2img", "x") == (2, "", "sfumato: img2img needs a picture. Name one with --image FILE.\n")
 
     def test_folder_for_a_picture(self, run: Run, tmp_path: Path) -> None:
         assert run("img2img", "x", "--image", str(tmp_path))[0] == 2

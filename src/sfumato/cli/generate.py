@@ -80,7 +80,9 @@ class GenerateVerb(Generic[R]):
         """The requests: one, or one for each line of `--prompts-from`."""
         values = given_values(found, self.cls)
         if hasattr(found, "size"):
-            values |= read_size(found.size)
+            values = read_size(found.size) | values  # the more precise option wins
+        if self.cls is Img2Img and not values.get("init_images"):
+            raise InvalidRequest("img2img needs a picture.", advice="Name one with --image FILE.")
         if found.words:
             if "prompt" in values:
                 raise InvalidRequest("The prompt is given twice.", advice="Use either the words or --prompt.")
