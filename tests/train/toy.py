@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from sfumato.train.recipe import Recipe, recipe_from
-from sfumato.train.target import Batch, Loss, Sheet, draw
+from sfumato.train.target import Batch, Loss, Sheet, Source, draw
 
 
 class Line:
@@ -25,6 +25,9 @@ class Line:
     @property
     def weights(self) -> Mapping[str, nn.Parameter]:
         return {"first": self.first, "second": self.second}
+
+    def prepared(self, source: Source, folder: Path) -> Source:
+        return source
 
     def loss(self, batch: Batch, seed: int) -> Loss:
         x = batch.pixels.flatten(1) + 0.1 * draw((12,), seed, batch.indices)
@@ -45,7 +48,10 @@ class Noise:
     """Random pictures by number."""
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        return Batch(tuple(indices), draw((3, 2, 2), 7, indices), ("",) * len(indices))
+        return Batch(tuple(indices), draw((3, 2, 2), 7, indices), self.captions(indices))
+
+    def captions(self, indices: Sequence[int]) -> tuple[str, ...]:
+        return ("",) * len(indices)
 
 
 def toy_recipe(**loop: object) -> Recipe:

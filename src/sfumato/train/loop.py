@@ -15,6 +15,7 @@ from torch import Tensor
 from sfumato.errors import InvalidRequest, NotANumber
 from sfumato.train.ahead import batches
 from sfumato.train.average import Average
+from sfumato.train.optim import groups_of, optimizers
 from sfumato.train.rates import Course, last_update, parse_rates, rate_at
 from sfumato.train.recipe import Recipe
 from sfumato.train.report import COLUMNS, Log, Progress, write_sheet
@@ -42,23 +43,17 @@ class Run:
     def __init__(self, recipe: Recipe, target: Target, source: Source, folder: Path, together: Together | None = None) -> None:
         if not target.weights:
             raise InvalidRequest(f"The target {recipe.target!r} has nothing to train with this recipe.")
-        self.recipe, self.target, self.source, self.folder = recipe, target, source, folder
+        self.recipe, self.target, self.folder = recipe, target, folder
         self.together = together or Alone()
         chosen = recipe.optimizer
-        optimizer = torch.optim.AdamW(
-            list(target.weights.values()),
-            lr=0.0,
-            betas=chosen.betas,
-            eps=chosen.eps,
-            weight_decay=chosen.weight_decay,
-            fused=True,
-        )
+        optimizer = optimizers[chosen.name](groups_of(target.weights, chosen.weight_decay), chosen)
         average = Average(target.weights, recipe.loop.ema) if recipe.loop.ema else None
         self.state = State(recipe, target.weights, optimizer, average)
         self._pieces = parse_rates(chosen.rate)
         self.steps = last_update(self._pieces, recipe.loop.steps)
         """Updates of the whole run."""
         folder.mkdir(parents=True, exist_ok=True)
+        self.source = target.prepared(source, folder)
         self.resumed = self.state.resume(self.state_file)
         """Whether this run goes on from a saved state."""
         if not self.resumed:

@@ -33,6 +33,7 @@ class DataSection(Section):
         crops: how many are taken from each picture.
         seed: of the world; None for the recipe's.
         pictograms: draw pictures of the emoji font, where it is installed.
+        keep: samples that are learned from again and again, their latents kept in a file (denoiser); 0 for ever new ones.
         workers: threads that draw ahead.
     """
 
@@ -42,19 +43,22 @@ class DataSection(Section):
     crops: int = Field(default=1, ge=1, le=64)
     seed: int | None = None
     pictograms: bool = True
+    keep: int = Field(default=0, ge=0, le=10_000_000)
     workers: int = Field(default=1, ge=0, le=64)
 
 
 class OptimizerSection(Section):
-    """AdamW and its rate.
+    """What changes the weights, and by how much.
 
     Attributes:
+        name: see `train.optim.optimizers`.
         rate: a number, or A1111's "rate:step, rate:step".
         schedule: see `train.rates.shapes`.
         final: what is left of the rate at the end, as a share.
         clip: largest norm of all gradients together; 0 for no limit.
     """
 
+    name: str = "AdamW"
     rate: str = "1e-4"
     schedule: str = "constant"
     warmup: int = Field(default=0, ge=0)

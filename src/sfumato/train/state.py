@@ -105,7 +105,9 @@ class State:
         table = read_safetensors(path)
         try:
             counters = json.loads(table.metadata["sfumato.training"])
-            check_same(counters["recipe"], self.recipe.model_dump(mode="json"), path)
+            # A value that the recipe did not have yet when the state was made counts as its default.
+            before = Recipe.model_validate(counters["recipe"]).model_dump(mode="json")
+            check_same(before, self.recipe.model_dump(mode="json"), path)
             for name, weight in self.weights.items():
                 weight.copy_(table[f"weight:{name}"].read())
             if self.average:
@@ -117,11 +119,12 @@ class State:
             if torch.cuda.is_available() and "random:cuda" in table:
                 torch.cuda.set_rng_state(table["random:cuda"].read())
             self.step, self.samples, self.seconds = counters["step"], counters["samples"], counters["seconds"]
-        except (KeyError, RuntimeError, TypeError, json.JSONDecodeError) as error:
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise CorruptFile(f"{path} is not the state of this run.", advice="Delete it to start anew.") from error
 
     def _restore_optimizer(self, tensors: Mapping[str, Tensor]) -> None:
-        numbers = {name: number for number, name in enumerate(self.weights)}
+        order = [id(weight) for group in self.optimizer.param_groups for weight in group["params"]]
+        numbers = {name: order.index(id(weight)) for name, weight in self.weights.items()}
         entries: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
             _, field, name = key.split(":", 2)

@@ -24,11 +24,13 @@ class Batch:
             any batch, process or resumed run.
         pixels: [n, 3, h, w] in -1..1.
         captions: one per sample; may be empty.
+        latents: [n, c, h, w], scaled, where they are at hand; then there need not be pixels (none at all: [n, 0]).
     """
 
     indices: tuple[int, ...]
     pixels: Tensor
     captions: tuple[str, ...]
+    latents: Tensor | None = None
 
 
 class Source(Protocol):
@@ -36,6 +38,10 @@ class Source(Protocol):
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """The samples with these numbers, on the device where training is."""
+        ...
+
+    def captions(self, indices: Sequence[int]) -> tuple[str, ...]:
+        """Their captions alone."""
         ...
 
 
@@ -71,6 +77,10 @@ class Target(Protocol):
     @property
     def weights(self) -> Mapping[str, nn.Parameter]:
         """What is trained, by name."""
+        ...
+
+    def prepared(self, source: Source, folder: Path) -> Source:
+        """The source as this target wants its samples; files may be kept in the run's folder."""
         ...
 
     def loss(self, batch: Batch, seed: int) -> Loss:

@@ -10,6 +10,7 @@ from sfumato.engine.models.blocks import ResBlock
 from sfumato.engine.models.config import ModelSpec, TextConfig, TextEncoderSpec, UNetConfig, VAEConfig
 from sfumato.engine.models.diffusion import DiffusionModel
 from sfumato.engine.models.transformer import SpatialTransformer
+from sfumato.engine.models.vision import VisionConfig
 from sfumato.registry import Registry
 from sfumato.train.target import seeded
 
@@ -17,30 +18,11 @@ _TEXT_PREFIX = "cond_stage_model.transformer."
 
 
 @dataclass(frozen=True, slots=True)
-class VisionConfig:
-    """A CLIP image encoder (Dosovitskiy et al. 2021, as in Radford et al. 2021).
-
-    Attributes:
-        size: side of the pictures in pixels.
-        patch: side of a patch in pixels.
-        projection: width of the space that pictures and texts share.
-    """
-
-    size: int = 64
-    patch: int = 8
-    width: int = 192
-    layers: int = 6
-    heads: int = 3
-    mlp_width: int = 768
-    projection: int = 160
-
-
-@dataclass(frozen=True, slots=True)
 class Architecture:
     """A model of the starter world and the image encoder that its text encoder is taught with."""
 
     spec: ModelSpec
-    vision: VisionConfig = VisionConfig()
+    vision: VisionConfig
 
 
 architectures: Registry[Architecture] = Registry("architecture")
@@ -69,7 +51,8 @@ architectures.add(
             (TextEncoderSpec(TextConfig(width=160, layers=6, heads=5, mlp_width=640), _TEXT_PREFIX),),
             size=256,
             title="Sfumato starter",
-        )
+        ),
+        VisionConfig(64, 8, width=192, layers=6, heads=3, mlp_width=768, projection_dim=160),
     ),
 )
 architectures.add(
@@ -93,19 +76,19 @@ architectures.add(
             size=64,
             title="Sfumato nano",
         ),
-        VisionConfig(patch=16, width=48, layers=1, mlp_width=96, projection=48),
+        VisionConfig(64, 16, width=48, layers=1, heads=3, mlp_width=96, projection_dim=48),
     ),
 )
 
 
-def new_model(architecture: Architecture, seed: int) -> DiffusionModel:
+def new_model(spec: ModelSpec, seed: int) -> DiffusionModel:
     """A model with first weights.
 
     The UNet's branches and its result begin at zero, so that it begins as the identity and learns block by block (Dhariwal
     and Nichol 2021); text embeddings begin as small as OpenAI's.
     """
     with seeded(seed):
-        model = DiffusionModel(architecture.spec)
+        model = DiffusionModel(spec)
         for module in model.unet.modules():
             if isinstance(module, ResBlock):
                 _zero(module.out_layers[-1])
@@ -113,10 +96,15 @@ def new_model(architecture: Architecture, seed: int) -> DiffusionModel:
                 _zero(module.proj_out)
         _zero(model.unet.out[-1])
         for encoder in model.text_encoders:
-            for module in encoder.modules():
-                if isinstance(module, nn.Embedding):
-                    nn.init.normal_(module.weight, std=0.02)
+            small_embeddings(encoder)
     return model
+
+
+def small_embeddings(module: nn.Module) -> None:
+    """Draw the tables of tokens and positions anew, as small as OpenAI's were at first."""
+    for part in module.modules():
+        if isinstance(part, nn.Embedding):
+            nn.init.normal_(part.weight, std=0.02)
 
 
 def _zero(module: nn.Module) -> None:

@@ -51,6 +51,10 @@ class WorldSource:
         pixels = torch.stack([self._part(pictures[index // self.crops], index) for index in indices])
         return Batch(tuple(indices), pixels * 2.0 - 1.0, tuple(captions[index // self.crops] for index in indices))
 
+    def captions(self, indices: Sequence[int]) -> tuple[str, ...]:
+        """Captions of samples, without their pictures."""
+        return tuple(self.world.sample(index // self.crops).caption for index in indices)
+
     def _part(self, picture: Tensor, index: int) -> Tensor:
         """The crop of this number: the busier of two random ones, as much of a picture is plain."""
         crop = self.crop

@@ -16,7 +16,7 @@ from sfumato.train.losses import divergence, edge_difference, psnr, pyramid_diff
 from sfumato.train.recipe import Recipe
 from sfumato.train.starter.architecture import architectures
 from sfumato.train.starter.source import source_of
-from sfumato.train.target import Batch, Loss, Sheet, draw, seeded, targets
+from sfumato.train.target import Batch, Loss, Sheet, Source, draw, seeded, targets
 
 _STATISTICS = 256
 """Samples from which the spread of latents is measured."""
@@ -49,6 +49,10 @@ class Autoencoder:
     def weights(self) -> Mapping[str, nn.Parameter]:
         """The parameters that learn."""
         return {name: weight for name, weight in self.vae.named_parameters() if weight.requires_grad}
+
+    def prepared(self, source: Source, folder: Path) -> Source:
+        """The source as it is."""
+        return source
 
     def loss(self, batch: Batch, seed: int) -> Loss:
         """Differences of the pictures, and of the latents' distribution from the normal one."""
