@@ -194,7 +194,7 @@ class TestOptions:
 
     @pytest.mark.parametrize("verb", [verb.name for verb in VERBS])
     def test_every_verb_accepts_a_command_line_made_for_a1111(self, run: Run, tmp_path: Path, verb: str) -> None:
-        (tmp_path / "a.ckpt").write_bytes(b"")
+        (tmp_path / "a.ckpt").write_bytes(b"x")
         needed = {
             "info": ["a.ckpt"],
             "img2img": ["--image", "a.ckpt"],
