@@ -45,6 +45,24 @@ _UNCOUNTED = frozenset(
 )
 """Names that take no article and no plural, besides those that are plurals already."""
 
+_ALIASES = {
+    **{f"{name} face": name for name in ("cat", "dog", "horse", "cow", "tiger", "mouse", "pig", "monkey", "bunny", "dragon")},
+    "red apple": "apple",
+    "cup of coffee": "coffee cup",
+    "light bulb": "lamp bulb",
+    "smiley face": "smiley",
+    "ice cream cone": "ice cream",
+    "steam train": "train",
+    "fire truck": "fire engine",
+    "halloween pumpkin": "pumpkin",
+    "planet saturn": "saturn",
+    "drop of water": "water drop",
+    "gift box": "present",
+    "teddy bear": "teddy",
+    "christmas tree": "decorated tree",
+}
+"""Other names under which people look for a pictogram."""
+
 _SCENERY = {
     "sky": ("in the sky", "sky"),
     "hills": ("on green hills", "hills"),
@@ -117,10 +135,11 @@ def plural(words: str) -> str:
     return f"{head} {many}".strip() + rest
 
 
-def name_thing(thing: Thing, *, colour: bool = True, size_word: str | None = None) -> str:
+def name_thing(thing: Thing, *, colour: bool = True, size_word: str | None = None, alias: bool = False) -> str:
     """The noun phrase of a thing, without article: "small striped red circle"."""
     fill = {"solid": "", "outline": "outlined"}.get(thing.fill, thing.fill)
-    words = (size_word, fill, thing.colour if colour else None, thing.name)
+    name = _ALIASES.get(thing.name, thing.name) if alias and thing.is_pictogram else thing.name
+    words = (size_word, fill, thing.colour if colour else None, name)
     return " ".join(word for word in words if word)
 
 
@@ -163,9 +182,10 @@ class _Words:
     light: str
 
 
-def _subject(scene: Scene, dice: Dice) -> tuple[str, tuple[str, ...]]:
+def _subject(scene: Scene, dice: Dice, *, aliases: bool = True) -> tuple[str, tuple[str, ...]]:
     colour = styles[scene.style].keeps_colour
-    names = [name_thing(thing, colour=colour, size_word=scene.size_word) for thing in scene.things]
+    alias = scene.seed % 5 < 2 and aliases
+    names = [name_thing(thing, colour=colour, size_word=scene.size_word, alias=alias) for thing in scene.things]
     if not names:
         return "", ()
     if scene.relation:
@@ -254,7 +274,7 @@ def _bare(backdrop: Backdrop) -> str:
 def prompt(scene: Scene) -> str:
     """The plain sentence of a scene, the same every time: what tests ask a model for."""
     dice = Dice(0)
-    subject, _ = _subject(scene, dice) if not scene.relation else (_ordered(scene), ())
+    subject, _ = _subject(scene, dice, aliases=False) if not scene.relation else (_ordered(scene), ())
     backdrop = scene.backdrop
     where = f" {_SCENERY[backdrop.kind][0]}" if backdrop.kind in _SCENERY else f" on {with_article(name_backdrop(backdrop))}"
     if backdrop.kind not in _SCENERY and not styles[scene.style].keeps_backdrop:
