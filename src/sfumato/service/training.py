@@ -87,9 +87,9 @@ def train(
     import torch
 
     import sfumato.train.targets  # noqa: F401 - fills the registry
+    from sfumato.train.data import source_of
     from sfumato.train.loop import Run
     from sfumato.train.memory import check_memory
-    from sfumato.train.starter.source import source_of
     from sfumato.train.target import targets
 
     if recipe.loop.threads:

@@ -27,6 +27,7 @@ class DataSection(Section):
     """Where samples come from.
 
     Attributes:
+        folder: of pictures, each with its caption in a `.txt` file beside it; None for the rendered world.
         mix: of the starter world, see `train.starter.mix`.
         size: side of the pictures in pixels; several where crops are taken.
         crop: side of a crop; None for whole pictures.
@@ -37,6 +38,7 @@ class DataSection(Section):
         workers: threads that draw ahead.
     """
 
+    folder: Path | None = None
     mix: str = "full"
     size: Side | tuple[Side, ...] = 128
     crop: Side | None = None

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from sfumato.train.recipe import DataSection
 from sfumato.train.starter.dice import Dice
-from sfumato.train.starter.mix import mixes
-from sfumato.train.starter.pictograms import load_atlas
 from sfumato.train.starter.world import World
 from sfumato.train.target import Batch
 
@@ -65,25 +61,3 @@ class WorldSource:
         corners = [(dice.integer(room), dice.integer(room)) for _ in range(2)]
         parts = [picture[:, y : y + crop, x : x + crop] for y, x in corners]
         return max(parts, key=lambda part: float(part.var(dim=(1, 2)).sum()))
-
-
-def source_of(
-    data: DataSection, seed: int, device: torch.device | str = "cpu", *, atlas_cache: Path | None = None, held_out: bool = False
-) -> WorldSource:
-    """The source that a recipe describes.
-
-    Args:
-        seed: of the recipe; used where the data has none of its own.
-        atlas_cache: file that keeps the pictograms between runs.
-        held_out: pictures that training never sees, of the same kind.
-
-    Raises:
-        NotFound: there is no such mix.
-    """
-    mix = mixes[data.mix]
-    atlas = load_atlas(atlas_cache) if data.pictograms and mix.pictograms else None
-    base = seed if data.seed is None else data.seed
-    # Another seed is another world: what is drawn there is new, though of the same kinds of things.
-    world = World(base if not held_out else base ^ 0x5F5F5F5F, mix, atlas)
-    sizes = (data.size,) if isinstance(data.size, int) else data.size
-    return WorldSource(world, sizes, crop=data.crop, crops=data.crops, device=device)

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from sfumato.engine.checkpoint.load import load_vae
 from sfumato.engine.checkpoint.save import save_vae
 from sfumato.engine.models.vae import AutoencoderKL
+from sfumato.train.data import source_of
 from sfumato.train.losses import divergence, edge_difference, psnr, pyramid_difference
 from sfumato.train.recipe import Recipe
 from sfumato.train.starter.architecture import architectures
-from sfumato.train.starter.source import source_of
 from sfumato.train.target import Batch, Loss, Sheet, Source, draw, seeded, targets
 
 _STATISTICS = 256

@@ -19,11 +19,11 @@ from sfumato.engine.models.text import end_of_text
 from sfumato.engine.models.tokenizer import Tokenizer
 from sfumato.engine.models.vision import CLIPVision
 from sfumato.errors import InvalidRequest
+from sfumato.train.data import source_of
 from sfumato.train.recipe import Recipe
 from sfumato.train.starter.architecture import architectures, small_embeddings
 from sfumato.train.starter.dice import Dice
 from sfumato.train.starter.negatives import hard_negative
-from sfumato.train.starter.source import source_of
 from sfumato.train.target import Batch, Loss, Sheet, Source, seeded, targets
 from sfumato.train.tokens import padded
 

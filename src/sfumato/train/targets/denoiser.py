@@ -16,9 +16,9 @@ from sfumato.engine.pipeline import generate
 from sfumato.engine.sampling.prediction import Prediction
 from sfumato.errors import InvalidRequest, Unsupported
 from sfumato.request import Txt2Img
+from sfumato.train.data import source_of
 from sfumato.train.latents import KeptLatents, encoded
 from sfumato.train.recipe import Recipe
-from sfumato.train.starter.source import source_of
 from sfumato.train.target import Batch, Loss, Sheet, Source, draw, targets, uniform
 from sfumato.train.targets.base import model_of, trainable
 from sfumato.train.tokens import padded
@@ -66,7 +66,7 @@ class Denoiser:
         data = self.recipe.data
         if not data.keep:
             return source
-        pictures = f"{data.mix} {self.recipe.seed if data.seed is None else data.seed} {data.pictograms}"
+        pictures = f"{data.folder or data.mix} {self.recipe.seed if data.seed is None else data.seed} {data.pictograms}"
         return KeptLatents(source, self.model.vae, folder, data.keep, self._size, pictures)
 
     def loss(self, batch: Batch, seed: int) -> Loss:
