@@ -39,10 +39,10 @@ _B3 = float(_POINT**3)
 _TILE = 4
 _WINDOW = 6
 
-_BLOCK_FLOATS = 9_000_000
-"""Size of both transformed blocks together (36 MB): about what the last level of cache of common processors holds."""
+_BLOCK_FLOATS = 4_500_000
+"""Size of both transformed blocks together (18 MB): about what the last level of cache of common processors holds."""
 
-_MIN_TILES = 96
+_MIN_TILES = 128
 """Tiles per block from which the matrix products are worth reading the weights for."""
 
 _WORTHWHILE_TILES = 24
