@@ -6,12 +6,13 @@ import weakref
 
 import pytest
 import torch
-from tests.engine.jobs import model, picture, pixels, state, words
+from tests.engine.jobs import SIDE, model, picture, pixels, state, unet_rows, words
 from tests.tiny import random_model
 
 from sfumato import generate
 from sfumato.engine.autoencode import decode
 from sfumato.engine.material import Material
+from sfumato.engine.memory import least_memory
 from sfumato.engine.models.vae import AutoencoderKL
 from sfumato.engine.pipeline import stream
 from sfumato.errors import Cancelled, InvalidRequest, NotANumber, NotFound, OutOfMemory, Unsupported
@@ -111,6 +112,30 @@ def test_memory_runs_out_while_decoding(untouched, monkeypatch):
     monkeypatch.undo()
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [words(width=1024, height=2048), words(enable_hr=True, hr_scale=16.0, width=128, height=64), picture(scale_by=16.0)],
+    ids=lambda request: f"{type(request).__name__} {request.width}",
+)
+def test_what_cannot_fit_is_refused_before_the_work(untouched, monkeypatch, request_):
+    """The system would end the process rather than let an allocation fail."""
+    monkeypatch.setattr("sfumato.engine.memory.free_memory", lambda device: 4 << 20)
+    with unet_rows(model()) as rows, pytest.raises(OutOfMemory, match=r"at least 0\.\d+ GiB") as caught:
+        pixels(request_)
+    assert rows == []
+    assert "smaller" in caught.value.advice
+
+
+def test_the_least_memory():
+    """What the decoder waits for is all in memory at once: the outputs of every block of the encoder."""
+    sizes = []
+    handles = [block.register_forward_hook(lambda *call: sizes.append(call[2].nbytes)) for block in model().unet.input_blocks]
+    pixels(words(steps=1, sampler="Euler", cfg_scale=1))
+    for handle in handles:
+        handle.remove()
+    assert sum(sizes) == least_memory(model().spec, SIDE, SIDE)
+
+
 def test_other_errors_keep_their_name(untouched, monkeypatch):
     def broken(vae, latents):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
@@ -146,17 +171,20 @@ def test_damaged_encoder():
         pixels(picture(), damaged)
 
 
-def test_a_half_precision_autoencoder_that_overflows_gets_another_try():
-    large = random_model()
-    with torch.no_grad():
-        large.vae.decoder.conv_out.weight.mul_(0.0)
-        large.vae.decoder.conv_in.bias.fill_(60000.0)
-    latents = torch.ones(1, 4, 8, 8)
-    expected = decode(large.vae, latents)
-    large.vae.to(torch.bfloat16)
-    assert torch.isfinite(decode(large.vae, latents)).all()
-    assert expected.shape == (1, 3, 64, 64)
-    assert large.vae.dtype == torch.bfloat16
+@pytest.mark.parametrize("ever", [True, False])
+def test_a_half_precision_autoencoder_that_overflows_gets_another_try(monkeypatch, ever):
+    def overflowing(vae, latents):
+        good = ever and vae.dtype == latents.dtype == torch.float32
+        return torch.full((1, 3, 64, 64), 0.5 if good else float("inf"), dtype=latents.dtype)
+
+    monkeypatch.setattr(AutoencoderKL, "decode", overflowing)
+    vae = random_model().vae.half()
+    if ever:
+        assert (decode(vae, torch.ones(1, 4, 8, 8)) == 0.5).all()
+    else:
+        with pytest.raises(NotANumber, match="VAE"):
+            decode(vae, torch.ones(1, 4, 8, 8))
+    assert vae.dtype == torch.float16
 
 
 @pytest.mark.parametrize(

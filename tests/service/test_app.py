@@ -7,8 +7,10 @@ import threading
 import numpy as np
 import pytest
 from tests.pictures import gradient, png
+from tests.tiny import SD1, random_model
 
 from sfumato.engine.checkpoint.hashes import sha256
+from sfumato.engine.checkpoint.save import save_vae
 from sfumato.engine.sampling.samplers import resolve
 from sfumato.errors import CorruptFile, InvalidRequest, NotFound, UnsafeFile, Unsupported
 from sfumato.events import Event, Finished, PhaseChanged, StepDone
@@ -87,6 +89,7 @@ JOBS = [
     {"sigma_min": 0.1, "sigma_max": 10.0, "rho": 5.0, "scheduler": "Karras", "sgm_noise_multiplier": True},
     {"sampler": "UniPC", "unipc_variant": "bh2", "unipc_order": 2, "steps": 4, "s_min_uncond": 1.0, "skip_early_cfg": 0.2},
     {"vae": "other", "clip_skip": 2},
+    {"enable_hr": True, "width": 96, "height": 80, "first_pass_width": 64, "first_pass_height": 64},
 ]
 
 
@@ -149,6 +152,22 @@ class TestStyles:
         assert "neon, soft" in caught.value.advice
 
 
+def test_the_size_that_follows_from_the_source(app):
+    source = png(gradient(64, 48))
+    (one,) = made(app, Img2Img(seed=1, steps=2, init_images=(source,), scale_by=1.5, model="alpha", sampler="Euler"))
+    assert one.image.size == (96, 72)
+    values, _ = to_request(one.infotext, Img2Img, resolve=resolve)
+    assert (values["width"], values["height"]) == (96, 72)
+    again = parse(Img2Img, {**values, "init_images": (source,), "model": "alpha"})
+    assert pixels(app, again) == [one.image.tobytes()]
+
+
+def test_the_record_names_the_model(app):
+    (one,) = made(app, words(model=""))
+    request, _ = from_record(one.record)
+    assert request.model == "alpha"
+
+
 def test_models_take_turns(app):
     first = pixels(app, words())
     second = pixels(app, words(model="beta"))
@@ -176,7 +195,7 @@ def test_only_one_model_is_kept(app):
     assert len(app.models_in_memory._loaded) <= 2
 
 
-def test_vae_choices(app, put):
+def test_vae_choices(app, put, place):
     inside = pixels(app, words())
     assert pixels(app, words(vae="None")) == inside
     put("other.vae.safetensors", "VAE", "other.safetensors")
@@ -185,6 +204,10 @@ def test_vae_choices(app, put):
     assert "VAE: other.safetensors" in named.infotext
     assert "VAE hash: " in named.infotext
     assert "VAE: " not in made(app, words())[0].infotext
+    # A file that was replaced is read again.
+    (place / "models/VAE/other.safetensors").unlink()
+    save_vae(random_model(SD1, 10).vae, place / "models/VAE/other.safetensors")
+    assert pixels(app, words(vae="other")) not in (inside, [named.image.tobytes()])
     # One beside the model is taken by itself, unless it is not wanted.
     put("other.vae.safetensors", "Stable-diffusion", "alpha.vae.safetensors")
     assert pixels(app, words()) == [named.image.tobytes()]

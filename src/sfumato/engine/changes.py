@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from sfumato.engine.autoencode import to_pixels
 from sfumato.engine.image import fit, flatten, lanczos
+from sfumato.engine.memory import require_room
 from sfumato.engine.passes import Pass, change_plan
 from sfumato.engine.planning import Planner
 from sfumato.engine.upscale.image import upscale_to
@@ -71,6 +72,7 @@ class Sources:
         """The pass of some pictures of one size, and the latents [b, c, h, w] that it starts from."""
         pictures = [self._picture(index) for index in indices]
         width, height = self._size(pictures[0])
+        require_room(self._request, self._planner.model, width, height)
         resized = [self._resized(picture, width, height) for picture in pictures]
         latents = self.codec.encode(resized)
         cell = self._planner.model.spec.vae.downsampling

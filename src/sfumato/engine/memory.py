@@ -7,6 +7,9 @@ from contextlib import contextmanager
 
 import torch
 
+from sfumato.engine.models.config import ModelSpec
+from sfumato.engine.models.diffusion import DiffusionModel
+from sfumato.engine.residency import free_memory
 from sfumato.errors import OutOfMemory
 from sfumato.request import Generation, Txt2Img
 
@@ -18,6 +21,42 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _CPU_WORDS)
+
+
+def least_memory(spec: ModelSpec, width: int, height: int) -> int:
+    """Bytes that nobody can do without: what the UNet's decoder waits for while the encoder works, for one row in float32.
+
+    Args:
+        spec: of the model.
+        width, height: of the picture in pixels.
+    """
+    unet, factor = spec.unet, spec.vae.downsampling
+    rows, columns = height // factor, width // factor
+    numbers = unet.model_channels * rows * columns
+    last = len(unet.channel_mult) - 1
+    for level, (multiple, blocks) in enumerate(zip(unet.channel_mult, unet.num_res_blocks, strict=True)):
+        numbers += blocks * multiple * unet.model_channels * rows * columns
+        if level < last:
+            rows, columns = -(-rows // 2), -(-columns // 2)
+            numbers += multiple * unet.model_channels * rows * columns
+    return numbers * 4
+
+
+def require_room(request: Generation, model: DiffusionModel, width: int, height: int) -> None:
+    """Refuse a pass that cannot fit into main memory: there a system ends the process before an allocation fails.
+
+    Raises:
+        OutOfMemory: with what the user can change.
+    """
+    device = next(model.unet.parameters()).device
+    if device.type != "cpu":
+        return
+    least = least_memory(model.spec, width, height)
+    if least > (free := free_memory(device)):
+        raise OutOfMemory(
+            f"{width}x{height} pixels need at least {least / 2**30:.2f} GiB of memory, and {free / 2**30:.2f} GiB are free.",
+            advice=_advice(request),
+        )
 
 
 @contextmanager

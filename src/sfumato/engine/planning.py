@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sfumato.engine.autoencode import Codec
 from sfumato.engine.material import Material
+from sfumato.engine.memory import require_room
 from sfumato.engine.models.diffusion import DiffusionModel
 from sfumato.engine.passes import Drive, Pass, Refiner, new_plan
 from sfumato.engine.prompt.comments import strip_comments
@@ -85,7 +86,12 @@ class Planner:
         cfg_scale: float | None = None,
         extra: Tensor | None = None,
     ) -> Drive:
-        """A model under prompts; those of the first pass where nothing else is said."""
+        """A model under prompts; those of the first pass where nothing else is said.
+
+        Raises:
+            OutOfMemory: such a picture cannot fit.
+        """
+        require_room(self.request, model, width, height)
         prompt, negative_prompt = prompts or (self.prompt, self.negative_prompt)
         return Drive(
             self.request,

@@ -63,6 +63,9 @@ class App:
         """
         request = self._resolved(request)
         choice = self.models_in_memory.choose(request.model, request.vae)
+        if not request.model:
+            # So that the picture's record still means the same model when there are others.
+            request = request.model_copy(update={"model": choice.checkpoint.name})
         yield PhaseChanged("load")
         from sfumato.engine.pipeline import Picture, stream
 
@@ -179,13 +182,18 @@ class App:
         from sfumato.engine.sampling.samplers import resolve, samplers
 
         sampler, _ = resolve(request.sampler, request.scheduler)
-        source = request.init_images[picture.index % len(request.init_images)] if isinstance(request, Img2Img) else b""
+        source: bytes | str = b""
+        known = dict(picture.facts)
+        if isinstance(request, Img2Img):
+            source = request.init_images[picture.index % len(request.init_images)]
+            # It may follow from the source.
+            known["Size"] = f"{picture.image.width}x{picture.image.height}"
         return Facts(
             model=choice.checkpoint.name,
             model_hash=hashes[0],
             vae=choice.vae.name if choice.vae else "",
             vae_hash=hashes[1],
-            extra=picture.facts,
+            extra=known,
             uses_ensd=samplers[sampler].uses_ensd,
             init_image_hash=_md5(source) if isinstance(source, bytes) and source else "",
         )

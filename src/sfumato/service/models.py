@@ -54,7 +54,7 @@ class Models:
         self._dtypes()
         self._memory = memory
         self._kept = 1
-        self._loaded: OrderedDict[tuple[Path, int, Path | None], DiffusionModel] = OrderedDict()
+        self._loaded: OrderedDict[tuple[tuple[Path, int], ...], DiffusionModel] = OrderedDict()
 
     def choose(self, model: str, vae: str) -> Choice:
         """The files that a model name and a VAE name stand for.
@@ -70,7 +70,7 @@ class Models:
     def load(self, choice: Choice) -> DiffusionModel:
         """The model, from memory or from its files. What is dropped for it is the one that was not used for longest."""
         path = choice.checkpoint.path
-        key = (path, path.stat().st_mtime_ns, choice.vae)
+        key = tuple((file, file.stat().st_mtime_ns) for file in (path, choice.vae) if file)
         if key not in self._loaded:
             # Make room first: two models at once are what machines run out of memory by.
             while len(self._loaded) >= self._kept:
