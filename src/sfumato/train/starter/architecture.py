@@ -71,7 +71,7 @@ architectures.add(
                 num_heads=8,
                 norm_num_groups=4,
             ),
-            VAEConfig(ch=16, ch_mult=(1, 1, 2, 2), num_res_blocks=1, norm_num_groups=4),
+            VAEConfig(ch=8, ch_mult=(1, 2, 4, 4), num_res_blocks=1, norm_num_groups=1),
             (TextEncoderSpec(TextConfig(width=48, layers=1, heads=3, mlp_width=96), _TEXT_PREFIX),),
             size=64,
             title="Sfumato nano",
