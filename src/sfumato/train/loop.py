@@ -123,7 +123,9 @@ class Run:
                 self._keep(self.together.rank == 0)
             if loop.sheet_every and step % loop.sheet_every == 0 and self.together.rank == 0 and not self.finished:
                 self._sheet()
-            if stop() or (loop.minutes and time.perf_counter() - began >= 60.0 * loop.minutes):
+            late = bool(loop.minutes) and time.perf_counter() - began >= 60.0 * loop.minutes
+            # All processes must stop at the same update, or one would wait for the others for ever.
+            if self.together.any(stop() or late):
                 return
 
     @property

@@ -36,6 +36,10 @@ class Together(Protocol):
         """Replace tensors, in place, by their mean over all processes."""
         ...
 
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in any process; all get the same answer."""
+        ...
+
     def wait(self) -> None:
         """Until all have come here."""
         ...
@@ -56,6 +60,10 @@ class Alone:
 
     def mean(self, tensors: Sequence[Tensor]) -> None:
         """Nothing to do."""
+
+    def any(self, flag: bool) -> bool:
+        """The flag itself."""
+        return flag
 
     def wait(self) -> None:
         """Nobody to wait for."""
@@ -103,6 +111,11 @@ class Accelerated:
         for tensor in tensors:
             tensor.copy_(mean[start : start + tensor.numel()].view_as(tensor))
             start += tensor.numel()
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in any process."""
+        count = self._accelerator.reduce(torch.tensor(float(flag), device=self.device), reduction="sum")
+        return bool(count > 0)
 
     def wait(self) -> None:
         """Until all have come here."""
