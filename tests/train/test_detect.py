@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tests import tiny
 
 from sfumato.train.starter.detect.foreground import components, separate
 from sfumato.train.starter.detect.judge import judge
@@ -28,7 +29,6 @@ from sfumato.train.starter.render import render
 from sfumato.train.starter.scene import Backdrop, Scene, Thing
 from sfumato.train.starter.sdf import shapes
 from sfumato.train.starter.world import World
-from tests import tiny
 
 
 @pytest.fixture(scope="module")
