@@ -17,6 +17,11 @@ STAGING = 8 << 20
 """Bytes read at once where they must be converted: small enough to stay in the processor's cache."""
 
 
+GRAIN = 32768
+"""Elements from which torch copies with several threads. Copying is bound by memory, and the threads' meeting costs more than it
+gains, on a busy machine milliseconds each time; so smaller pieces are copied one after the other."""
+
+
 class LazyTensor(ABC):
     """A tensor that is still in its file.
 
@@ -121,11 +126,14 @@ class StoredTensor(LazyTensor):
         step = max(1, STAGING // (row * self.dtype.itemsize))
         staging = torch.empty(min(step, rows) * row, dtype=self.dtype)
         target = target if self.shape else target.view(1)
+        alone = max(1, (GRAIN - 1) // row)
         for start in range(0, rows, step):
             stop = min(start + step, rows)
             piece = staging[: (stop - start) * row]
             self._read_flat(start * row, piece)
-            target[start:stop].copy_(piece.view(stop - start, *shape[1:]))
+            parts = piece.view(stop - start, *shape[1:]).split(alone)
+            for place, part in zip(target[start:stop].split(alone), parts, strict=True):
+                place.copy_(part)
 
     def _read_flat(self, start: int, flat: Tensor) -> None:
         raw = flat.view(torch.uint8)
