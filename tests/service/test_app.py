@@ -259,6 +259,13 @@ def test_cancelling_does_not_wait_for_hashes(app, monkeypatch):
     assert "Model hash: 0000000000" in one.infotext
 
 
+@pytest.mark.parametrize("changes", [{"refiner_checkpoint": "gamma"}, {"enable_hr": True, "hr_checkpoint": "gamma"}], ids=str)
+def test_every_model_is_there_before_the_work_begins(app, changes):
+    job = app.generate(words(**changes))
+    with pytest.raises(NotFound, match="'gamma'"):
+        next(job)
+
+
 class TestTaesd:
     @pytest.fixture(autouse=True)
     def _files(self, put):

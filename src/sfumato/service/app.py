@@ -63,6 +63,9 @@ class App:
         """
         request = self._resolved(request)
         choice = self.models_in_memory.choose(request.model, request.vae)
+        later = (request.refiner_checkpoint, request.hr_checkpoint if isinstance(request, Txt2Img) else "")
+        for name in filter(None, later):
+            self.library.find(name)  # better now than after half of the steps
         if not request.model:
             # So that the picture's record still means the same model when there are others.
             request = request.model_copy(update={"model": choice.checkpoint.name})
