@@ -131,9 +131,9 @@ class StoredTensor(LazyTensor):
             stop = min(start + step, rows)
             piece = staging[: (stop - start) * row]
             self._read_flat(start * row, piece)
-            parts = piece.view(stop - start, *shape[1:]).split(alone)
-            for place, part in zip(target[start:stop].split(alone), parts, strict=True):
-                place.copy_(part)
+            source = piece.view(stop - start, *shape[1:])
+            for first in range(0, stop - start, alone):
+                target[start + first : min(start + first + alone, stop)].copy_(source[first : first + alone])
 
     def _read_flat(self, start: int, flat: Tensor) -> None:
         raw = flat.view(torch.uint8)
