@@ -9,6 +9,7 @@ import pytest
 from tests.pictures import gradient, png
 from tests.tiny import SD1, random_model
 
+from sfumato import generate, load
 from sfumato.engine.checkpoint.hashes import sha256
 from sfumato.engine.checkpoint.save import save_vae
 from sfumato.engine.sampling.samplers import resolve
@@ -166,6 +167,13 @@ def test_the_record_names_the_model(app):
     (one,) = made(app, words(model=""))
     request, _ = from_record(one.record)
     assert request.model == "alpha"
+
+
+def test_the_library_makes_the_same_picture(app, place):
+    """What the application does around the engine, keeping transformed filters for one, changes no pixel."""
+    expected = pixels(app, words(enable_hr=True, hr_scale=1.25))
+    model = load(place / "models/Stable-diffusion/alpha.safetensors")
+    assert [each.image.tobytes() for each in generate(words(enable_hr=True, hr_scale=1.25), model)] == expected
 
 
 def test_models_take_turns(app):
