@@ -99,6 +99,7 @@ class ObjectiveSection(Section):
         decoder_only: the encoder stays as it is (autoencoder).
         latent_noise: added to latents before decoding, as a share of their spread (autoencoder).
         train_text: the denoiser's text encoder learns with it.
+        guidance: range of the teacher's guidance (consistency).
     """
 
     offset_noise: float = Field(default=0.0, ge=0.0, le=1.0)
@@ -111,6 +112,19 @@ class ObjectiveSection(Section):
     decoder_only: bool = False
     latent_noise: float = Field(default=0.0, ge=0.0)
     train_text: bool = False
+    guidance: tuple[float, float] = (4.0, 6.0)
+
+
+class AdapterSection(Section):
+    """Low-rank adapters (targets `lora` and `consistency`).
+
+    Attributes:
+        rank: of each difference.
+        alpha: a factor of alpha / rank is applied.
+    """
+
+    rank: int = Field(default=16, ge=1, le=1024)
+    alpha: float = Field(default=16.0, gt=0.0)
 
 
 class LoopSection(Section):
@@ -172,6 +186,7 @@ class Recipe(Section):
     optimizer: OptimizerSection = OptimizerSection()
     objective: ObjectiveSection = ObjectiveSection()
     loop: LoopSection = LoopSection()
+    adapter: AdapterSection = AdapterSection()
     sheet: SheetSection = SheetSection()
 
 
