@@ -17,7 +17,7 @@ def assert_close(result: torch.Tensor, expected: torch.Tensor) -> None:
     assert (result - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
-@pytest.mark.parametrize("rows", [1, 77, 1024, 4096])
+@pytest.mark.parametrize("rows", [1, 77, 128, 4096])
 @pytest.mark.parametrize("bias", [True, False])
 @torch.inference_mode()
 def test_linear(rows: int, bias: bool) -> None:
