@@ -81,6 +81,10 @@ class TrainingProgress(Protocol):
     """Where a training run is; `str` gives a line."""
 
     @property
+    def name(self) -> str:
+        """Of the run."""
+
+    @property
     def step(self) -> int:
         """Updates made."""
 

@@ -22,6 +22,7 @@ command goes on, to the bit."""
 EPILOG = """\
 examples:
   sfumato train starter/vae
+  sfumato train starter
   sfumato train my-recipe.toml --set loop.steps=2000 --set optimizer.rate=1e-4
   sfumato train starter/unet --minutes 60
 """
@@ -30,7 +31,7 @@ examples:
 def run(argv: list[str], make_app: MakeApp) -> int:
     """Train and show how it goes."""
     parser = Parser("train", "RECIPE [OPTIONS]", DESCRIPTION, EPILOG)
-    parser.add_argument("words", nargs="*", metavar="RECIPE", help="a TOML file, or a name below the folder recipes")
+    parser.add_argument("words", nargs="*", metavar="RECIPE", help="a TOML file, or a name or folder below recipes")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder of the run; outputs/training/NAME by default")
     parser.add_argument("--set", action="append", metavar="NAME=VALUE", help="replace a value of the recipe; repeatable")
     parser.add_argument("--minutes", metavar="N", help="stop after this time; the same command goes on later")
@@ -100,8 +101,10 @@ def show(reports: Iterator[TrainingProgress], *, quiet: bool) -> TrainingProgres
         if not sys.stderr.isatty():
             print(last, file=sys.stderr, flush=True)
             continue
-        if bar is None:
-            bar = tqdm(total=last.steps, initial=last.step, file=sys.stderr, unit="step", dynamic_ncols=True)
+        if bar is None or bar.desc != f"{last.name}: ":
+            if bar is not None:
+                bar.close()
+            bar = tqdm(desc=last.name, total=last.steps, initial=last.step, file=sys.stderr, unit="step", dynamic_ncols=True)
         bar.set_postfix_str(f"loss {last.loss:.4f}, {last.images_per_second:.1f} images/s", refresh=False)
         bar.update(last.step - bar.n)
     if bar is not None:

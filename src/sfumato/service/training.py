@@ -11,13 +11,18 @@ from sfumato.errors import NotFound
 from sfumato.service.folders import Folders
 
 if TYPE_CHECKING:
+    from sfumato.train.loop import Run
     from sfumato.train.recipe import Recipe
     from sfumato.train.report import Progress
     from sfumato.train.together import Together
 
 
-def find_recipe(word: str, folders: Folders) -> Path:
-    """The file of a recipe: a path, or a name such as "starter/vae" below the folder `recipes`.
+STAGES = "stages.txt"
+"""In a folder of recipes: their names in the order in which they are run, one per line."""
+
+
+def find_recipes(word: str, folders: Folders) -> tuple[Path, ...]:
+    """The files that a word stands for: a recipe's path, its name below the folder `recipes`, or a folder of stages.
 
     Raises:
         NotFound: there is none; those that there are, are named.
@@ -25,9 +30,14 @@ def find_recipe(word: str, folders: Folders) -> Path:
     below = folders.data / "recipes"
     for path in (Path(word).expanduser(), below / word, below / f"{word}.toml"):
         if path.is_file():
-            return path
-    known = sorted(str(path.relative_to(below).with_suffix("")) for path in below.rglob("*.toml"))
-    raise NotFound(f"There is no recipe {word[:100]!r}.", advice=f"There are: {', '.join(known) or 'none'}; or give a file.")
+            return (path,)
+        if (path / STAGES).is_file():
+            return tuple(path / f"{name}.toml" for name in (path / STAGES).read_text(encoding="utf-8").split())
+    known = [str(path.relative_to(below).with_suffix("")) for path in below.rglob("*.toml")]
+    known += [str(path.parent.relative_to(below)) for path in below.rglob(STAGES)]
+    raise NotFound(
+        f"There is no recipe {word[:100]!r}.", advice=f"There are: {', '.join(sorted(known)) or 'none'}; or give a file."
+    )
 
 
 def find_start(path: Path | None, runs: Path) -> Path | None:
@@ -47,7 +57,7 @@ def find_start(path: Path | None, runs: Path) -> Path | None:
     return result
 
 
-def open_recipe(word: str, folders: Folders, changes: Mapping[str, str], runs: Path) -> Recipe:
+def open_recipe(path: Path, changes: Mapping[str, str], runs: Path) -> Recipe:
     """Read and check a recipe, with the files that it builds on.
 
     Raises:
@@ -55,7 +65,7 @@ def open_recipe(word: str, folders: Folders, changes: Mapping[str, str], runs: P
     """
     from sfumato.train.recipe import read_recipe
 
-    recipe = read_recipe(find_recipe(word, folders), changes)
+    recipe = read_recipe(path, changes)
     found = {name: find_start(getattr(recipe, name), runs) for name in ("start", "vae", "text")}
     return recipe.model_copy(update=found)
 
@@ -69,21 +79,46 @@ def train(
     device: str = "auto",
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Progress]:
-    """Run a recipe, or go on with it.
+    """Run a recipe or several stages, or go on with them; stages that are done are passed over.
 
     Args:
-        word: see `find_recipe`.
-        folder: of the run; one with the recipe's name among the outputs by default.
-        changes: values that replace those of the recipe, by dotted name.
+        word: see `find_recipes`.
+        folder: of the run; one with the recipe's name among the outputs by default. Of all stages: where their folders go.
+        changes: values that replace those of the recipes, by dotted name.
         device: "auto", "cpu", "cuda", ...
         stop: asked after each update; the run keeps its state and ends when it says so.
 
     Raises:
         SfumatoError: what is wrong with recipe or data, before training; see `Run.train` for what can happen meanwhile.
     """
-    runs = folders.outputs / "training"
-    recipe = open_recipe(word, folders, changes or {}, runs)
+    from sfumato.train.recipe import read_recipe
 
+    runs = folders.outputs / "training"
+    paths = find_recipes(word, folders)
+    if len(paths) == 1:
+        recipe = open_recipe(paths[0], changes or {}, runs)
+        run = open_run(recipe, folder or runs / recipe.name, folders, device)
+        yield from run.train(stop)
+        return
+    runs = folder or runs
+    for path in paths:  # a mistake in the last stage is found before the first one starts
+        read_recipe(path, changes)
+    for path in paths:
+        name = read_recipe(path, changes).name
+        if (runs / name / f"{name}.safetensors").is_file():
+            continue
+        run = open_run(open_recipe(path, changes or {}, runs), runs / name, folders, device)
+        yield from run.train(stop)
+        if not run.finished:
+            return
+
+
+def open_run(recipe: Recipe, folder: Path, folders: Folders, device: str) -> Run:
+    """Everything that a recipe names, made and checked: target, samples, memory, and the state so far.
+
+    Raises:
+        SfumatoError: with what is wrong.
+    """
     import torch
 
     import sfumato.train.targets  # noqa: F401 - fills the registry
@@ -95,12 +130,11 @@ def train(
     if recipe.loop.threads:
         torch.set_num_threads(recipe.loop.threads)
     together = _together(device)
+    atlas = folders.cache / "pictograms.safetensors"
+    source = source_of(recipe.data, recipe.seed, together.device, atlas_cache=atlas)
     target = targets[recipe.target](recipe, together.device)
-    cache = folders.cache / "pictograms.safetensors"
-    source = source_of(recipe.data, recipe.seed, together.device, atlas_cache=cache)
     check_memory(recipe, target, source, together.device)
-    run = Run(recipe, target, source, folder or runs / recipe.name, together)
-    yield from run.train(stop)
+    return Run(recipe, target, source, folder, together)
 
 
 def _together(device: str) -> Together:

@@ -226,6 +226,7 @@ class _Meter:
         now = time.perf_counter()
         each = (now - self._began) / max(1, run.state.step - self._step)
         progress = Progress(
+            name=run.recipe.name,
             step=run.state.step,
             steps=run.steps,
             loss=sum(self._losses) / max(1, len(self._losses)),

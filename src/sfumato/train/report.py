@@ -22,6 +22,7 @@ class Progress:
     """Where a run is.
 
     Attributes:
+        name: of the run.
         step, steps: updates made, and of the whole run.
         loss: mean since the last report.
         rate: learning rate.
@@ -32,6 +33,7 @@ class Progress:
         parts: of the loss, of the last update.
     """
 
+    name: str
     step: int
     steps: int
     loss: float
@@ -50,7 +52,7 @@ class Progress:
     def __str__(self) -> str:
         minutes, seconds = divmod(int(self.remaining), 60)
         return (
-            f"{self.step}/{self.steps}  loss {self.loss:.4f}  rate {self.rate:.2e}  "
+            f"{self.name}  {self.step}/{self.steps}  loss {self.loss:.4f}  rate {self.rate:.2e}  "
             f"{self.images_per_second:.1f} images/s  {minutes}:{seconds:02d} left"
         )
 
