@@ -12,6 +12,7 @@ from sfumato.engine.checkpoint.load import load
 from sfumato.engine.sampling.prediction import Prediction
 from sfumato.errors import DiskFull, InvalidRequest
 from sfumato.train import latents as latents_module
+from sfumato.train.diagnose import first_bad_gradient, first_bad_layer
 from sfumato.train.latents import encoded
 from sfumato.train.recipe import Recipe, recipe_from
 from sfumato.train.target import Batch, draw
@@ -145,3 +146,13 @@ def test_a_part_of_another_architecture_is_refused(tmp_path: Path) -> None:
     Autoencoder(other, CPU).save(tmp_path / "vae.safetensors")
     with pytest.raises(InvalidRequest, match="autoencoder of recipe 't' does not fit"):
         Denoiser(recipe(vae=tmp_path / "vae.safetensors"), CPU)
+
+
+def test_the_layer_where_numbers_go_bad_is_named(batch: Batch) -> None:
+    target = Denoiser(recipe(), CPU)
+    assert first_bad_layer(target, batch, 0) is None
+    with torch.no_grad():
+        target.weights["model.diffusion_model.time_embed.2.bias"][3] = float("nan")
+    assert first_bad_layer(target, batch, 0) == "model.diffusion_model.time_embed.2"
+    target.loss(batch, 0).total.backward()
+    assert first_bad_gradient(target.weights) is not None

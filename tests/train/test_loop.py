@@ -149,7 +149,7 @@ def test_result_and_sheet_are_made_with_averaged_weights(tmp_path: Path) -> None
 def test_a_number_that_is_none_stops_and_keeps_the_last_state(tmp_path: Path) -> None:
     line = Line(fail_at=8 * 8 + 1)  # in the ninth update
     made = run(tmp_path, line)
-    with pytest.raises(NotANumber, match=r"update 9.*first bad gradient is that of 'first'") as caught:
+    with pytest.raises(NotANumber, match=r"update 9.*the gradient of 'first' is not finite") as caught:
         list(made.train())
     assert "learning rate" in caught.value.advice
     assert all(torch.isfinite(weight).all() for weight in line.weights.values())

@@ -15,6 +15,7 @@ from torch import Tensor
 from sfumato.errors import InvalidRequest, NotANumber
 from sfumato.train.ahead import batches
 from sfumato.train.average import Average
+from sfumato.train.diagnose import first_bad_gradient, first_bad_layer
 from sfumato.train.optim import groups_of, optimizers
 from sfumato.train.rates import Course, last_update, parse_rates, rate_at
 from sfumato.train.recipe import Recipe
@@ -165,19 +166,18 @@ class Run:
         limit = self.recipe.optimizer.clip or math.inf
         norm = float(torch.nn.utils.clip_grad_norm_(weights, limit))
         if not (math.isfinite(total) and math.isfinite(norm)):
-            raise self._not_a_number(total)
+            raise self._not_a_number(total, steps[-1])
         self.state.optimizer.step()
         if self.state.average:
             self.state.average.update(self.target.weights)
         return Loss(torch.tensor(total), loss.parts), norm
 
-    def _not_a_number(self, loss: float) -> NotANumber:
-        bad = [
-            name
-            for name, weight in self.target.weights.items()
-            if weight.grad is not None and not bool(torch.isfinite(weight.grad).all())
-        ]
-        where = f"the first bad gradient is that of {bad[0]!r}" if bad else "the gradients are finite"
+    def _not_a_number(self, loss: float, batch: Batch) -> NotANumber:
+        layer = first_bad_layer(self.target, batch, self.recipe.seed)
+        gradient = first_bad_gradient(self.target.weights)
+        where = f"the gradient of {gradient!r} is not finite" if gradient else "the gradients are finite"
+        if layer:
+            where = f"the first layer that gives no number is {layer!r}"
         return NotANumber(
             f"At update {self.state.step + 1} the loss is {loss:g}; {where}.",
             advice="The last saved state is untouched. Lower the learning rate, add warm-up, or compute in fp32.",
