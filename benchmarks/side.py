@@ -45,6 +45,11 @@ def serve(prepare: Callable[[str, str], Work], layout: Callable[[str], None], re
             print(json.dumps(answer), flush=True)
 
 
+def touched(*models: torch.nn.Module) -> float:
+    """Read every weight: what was only mapped comes into memory now, as it would in the first step."""
+    return sum(float(tensor.sum()) for model in models for tensor in model.parameters())
+
+
 def sgemm(side: int = 2048, repeats: int = 15) -> float:
     """GFLOP/s of the best of some products of two square matrices: what this machine can do."""
     a, b, result = torch.randn(side, side), torch.randn(side, side), torch.empty(side, side)

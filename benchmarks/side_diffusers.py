@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
-from side import Work, serve
+from side import Work, serve, touched
 from transformers import CLIPTextConfig, CLIPTextModel
 
 VAE = {
@@ -65,11 +65,8 @@ def loading(folder: Path) -> Work:
         for name in ("unet", "vae", "text_encoder"):
             getattr(pipeline, name).save_pretrained(folder / name)
 
-    def load() -> list[torch.nn.Module]:
-        networks = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
-        return [kind.from_pretrained(folder / name) for name, kind in networks.items()]
-
-    return load
+    networks = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
+    return lambda: touched(*(kind.from_pretrained(folder / name) for name, kind in networks.items()))
 
 
 def layout(name: str) -> None:

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import torch
-from side import Work, serve
+from side import Work, serve, touched
 
 from sfumato.engine.checkpoint.load import load
 from sfumato.engine.checkpoint.save import save
@@ -47,7 +47,7 @@ def prepare(case: str, scratch: str) -> Work:
     file = Path(scratch) / "sd15.safetensors"
     if not file.exists():
         save(DiffusionModel(SD15), file)
-    return lambda: load(file)
+    return lambda: touched(load(file))
 
 
 def release() -> None:
