@@ -20,12 +20,27 @@ from sfumato.train.starter.scene import Backdrop, Scene, Thing
 RECIPES = Path(__file__).resolve().parents[2] / "recipes" / "nano"
 
 
+STAGES = ("vae-32", "vae", "unet")
+
+
+def test_the_stages_follow_one_another(tmp_path: Path) -> None:
+    """A few steps of each: recipes are sound, and each finds what the one before left."""
+    changes = {"loop.steps": "2", "loop.batch": "2", "loop.threads": "1"}
+    for name in STAGES:
+        more = {"data.keep": "8", "sheet.prompts": "[]"} if name == "unet" else {}
+        reports = list(train(str(RECIPES / f"{name}.toml"), Folders.under(tmp_path), device="cpu", changes=changes | more))
+        assert reports[-1].step == 2
+    model = load(tmp_path / "outputs" / "training" / "nano" / "nano.safetensors")
+    assert model.spec.vae.norm_num_groups == 1
+    assert model.spec.unet.context_dim == 48
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_a_model_learns_from_nothing(tmp_path: Path) -> None:
     folders = Folders.under(tmp_path)
     began = time.process_time()
-    for name in ("vae-32", "vae", "unet"):
+    for name in STAGES:
         reports = list(train(str(RECIPES / f"{name}.toml"), folders, device="cpu", changes={"loop.threads": "1"}))
         assert reports[-1].step == reports[-1].steps
         assert reports[-1].loss < reports[0].loss
