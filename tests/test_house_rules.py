@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -364,26 +363,30 @@ def test_sizes() -> None:
 
 
 def seconds_without_torch(code: str) -> float:
-    """Run `code` in a fresh interpreter that refuses torch; the time it took, the best of three."""
+    """Run `code` in a fresh interpreter that refuses torch; the processor time it took, the best of three.
+
+    Processor time, because other tests run at the same time and waiting for them says nothing about the code.
+    """
     guard = "import sys; sys.modules['torch'] = None\n"
     best = float("inf")
     for _ in range(3):
-        began = time.perf_counter()
+        before = os.times()
         environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
         done = subprocess.run([sys.executable, "-c", guard + code], env=environment, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
-        best = min(best, time.perf_counter() - began)
+        after = os.times()
+        best = min(best, sum(after[2:4]) - sum(before[2:4]))
     return best
 
 
 def test_import_is_quick_and_without_torch() -> None:
-    assert seconds_without_torch("import sfumato") < 1.0  # 0.25 s on a quiet machine
+    assert seconds_without_torch("import sfumato") < 0.5  # 0.25 s is promised for a quiet machine
 
 
 @pytest.mark.parametrize("words", [[], ["txt2img"], ["img2img"], ["info"], ["models"], ["convert"], ["train"], ["bench"]])
 def test_help_is_quick_and_without_torch(words: list[str]) -> None:
     code = f"import runpy; sys.argv = ['sfumato', *{words!r}, '--help']; runpy.run_module('sfumato', run_name='__main__')"
-    assert seconds_without_torch(code) < 2.0  # 0.5 s on a quiet machine
+    assert seconds_without_torch(code) < 1.0  # 0.5 s is promised for a quiet machine
 
 
 # --- what is in the repository ----------------------------------------------------------------------------------------
