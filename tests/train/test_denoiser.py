@@ -10,7 +10,7 @@ import torch
 
 from sfumato.engine.checkpoint.load import load
 from sfumato.engine.sampling.prediction import Prediction
-from sfumato.errors import DiskFull, InvalidRequest
+from sfumato.errors import DiskFull, InvalidRequest, NotFound
 from sfumato.train import latents as latents_module
 from sfumato.train.diagnose import first_bad_gradient, first_bad_layer
 from sfumato.train.latents import encoded
@@ -156,3 +156,8 @@ def test_the_layer_where_numbers_go_bad_is_named(batch: Batch) -> None:
     assert first_bad_layer(target, batch, 0) == "model.diffusion_model.time_embed.2"
     target.loss(batch, 0).total.backward()
     assert first_bad_gradient(target.weights) is not None
+
+
+def test_a_sheet_that_cannot_be_made_is_found_at_once() -> None:
+    with pytest.raises(NotFound, match="Eulr"):
+        Denoiser(recipe(sheet={"prompts": ["a"], "sampler": "Eulr"}), CPU)

@@ -14,6 +14,7 @@ from sfumato.engine.models.clip import CLIPText
 from sfumato.engine.models.tokenizer import Tokenizer
 from sfumato.engine.pipeline import generate
 from sfumato.engine.sampling.prediction import Prediction
+from sfumato.engine.sampling.samplers import resolve
 from sfumato.errors import InvalidRequest, Unsupported
 from sfumato.request import Txt2Img
 from sfumato.train.data import source_of
@@ -34,6 +35,7 @@ class Denoiser:
 
     Raises:
         InvalidRequest: the recipe asks for pictures of several sizes.
+        NotFound: there is no such sampler.
         Unsupported: the model has another kind of text encoder or condition.
     """
 
@@ -42,6 +44,7 @@ class Denoiser:
         if not isinstance(recipe.data.size, int):
             raise InvalidRequest("data.size must be one size for this target.", advice="Train at one size after the other.")
         self._size = recipe.data.size
+        self._requests = [self._request(prompt) for prompt in recipe.sheet.prompts]
         self.model = model_of(recipe, device)
         spec = self.model.spec
         if len(self.model.text_encoders) != 1 or not isinstance(self.model.text_encoders[0], CLIPText) or spec.variant != "base":
@@ -112,20 +115,24 @@ class Denoiser:
         with torch.no_grad():
             numbers = [range(first, first + 16) for first in range(0, _HELD, 16)]
             errors = [self._error(self._held.batch(some), self.recipe.seed, 0.0)[0] for some in numbers]
-        pictures = [self._picture(prompt) for prompt in self.recipe.sheet.prompts]
+        pictures = [self._picture(request) for request in self._requests]
         return Sheet(torch.stack(pictures) if pictures else None, {"held_error": float(torch.cat(errors).mean())})
 
-    def _picture(self, prompt: str) -> Tensor:
+    def _request(self, prompt: str) -> Txt2Img:
         chosen = self.recipe.sheet
-        request = Txt2Img(
+        sampler, scheduler = resolve(chosen.sampler, "Automatic")
+        return Txt2Img(
             prompt=prompt,
             seed=chosen.seed,
             steps=chosen.steps,
             cfg_scale=chosen.guidance,
-            sampler=chosen.sampler,
+            sampler=sampler,
+            scheduler=scheduler,
             width=self._size,
             height=self._size,
         )
+
+    def _picture(self, request: Txt2Img) -> Tensor:
         image = generate(request, self.model)[0].image
         return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255.0
 
