@@ -128,7 +128,10 @@ class State:
         entries: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
             _, field, name = key.split(":", 2)
-            entries.setdefault(numbers[name], {})[field] = value
+            weight = self.weights[name]
+            # Optimisers go through memory in order: what belongs to a weight must lie as the weight does.
+            alike = torch.empty_like(weight, dtype=value.dtype).copy_(value) if value.shape == weight.shape else value
+            entries.setdefault(numbers[name], {})[field] = alike
         self.optimizer.load_state_dict({"state": entries, "param_groups": self.optimizer.state_dict()["param_groups"]})
 
 
