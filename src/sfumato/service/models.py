@@ -73,11 +73,20 @@ class Models:
         key = tuple((file, file.stat().st_mtime_ns) for file in (path, choice.vae) if file)
         if key not in self._loaded:
             # Make room first: two models at once are what machines run out of memory by.
-            while len(self._loaded) >= self._kept:
-                self._loaded.popitem(last=False)
+            self._drop(len(self._loaded) - self._kept + 1)
             self._loaded[key] = self._read(path, choice.vae)
         self._loaded.move_to_end(key)
         return self._loaded[key]
+
+    def _drop(self, count: int) -> None:
+        """Forget the models that were not used for longest, and give their memory back to the system."""
+        if count < 1:
+            return
+        from sfumato.engine.process import release_memory
+
+        for _ in range(count):
+            self._loaded.popitem(last=False)
+        release_memory()
 
     def _read(self, path: Path, vae: Path | None) -> DiffusionModel:
         """A model in the number formats of the device, in main memory until it works."""
