@@ -119,3 +119,24 @@ def test_examples_in_the_documentation_run(page: str, checkpoint: Path, tmp_path
         exec(compile(smaller, page, "exec"), {})
     if page == "README.md":
         assert pixels(tmp_path / "circle-1.png")
+
+
+def test_a_grid_of_all_pictures_lies_beside_the_first(checkpoint: Path) -> None:
+    words = (
+        "txt2img",
+        "a red circle",
+        "--model",
+        str(checkpoint),
+        *COMMON,
+        "--seed",
+        "1",
+        "--batch-count",
+        "3",
+        "-o",
+        "many.png",
+    )
+    assert main([*words, "--grid"]) == 0
+    with Image.open("many-1-grid.png") as sheet, Image.open("many-3.png") as third:
+        assert sheet.size == (128, 128)
+        assert sheet.crop((0, 64, 64, 128)).tobytes() == third.convert("RGB").tobytes()
+        assert "Seed: 1" in sheet.text["parameters"]  # type: ignore[attr-defined]

@@ -46,6 +46,7 @@ class GenerateVerb(Generic[R]):
         )
         files.add_argument("--output-dir", type=Path, metavar="DIR", help="folder for numbered pictures")
         files.add_argument("--format", metavar="WORD", help=f"picture format: {', '.join(FORMATS)}")
+        files.add_argument("--grid", action="store_true", help="also save all pictures of a prompt in one, beside the first")
         files.add_argument("--prompts-from", metavar="FILE", help="one prompt (or line of --key value) per line; - reads them")
         files.add_argument("--infotext", metavar="TEXT", help="start from the parameters of a picture file, text file or text")
         files.add_argument("--json", action="store_true", help="one JSON object per picture on standard output")
@@ -128,12 +129,15 @@ class GenerateVerb(Generic[R]):
         for number, request in enumerate(requests, 1):
             label = f"[{number}/{len(requests)}] " if len(requests) > 1 else ""
             began = time.monotonic()
+            made: list[tuple[Path, Picture]] = []
             with contextlib.closing(_closable(app, request)) as stream, ProgressBar(shown=shown, quiet=quiet, label=label) as bar:
                 for item in stream:
                     if isinstance(item, Event):
                         bar.update(item)
                         continue
                     path = output.save(item, request)
+                    if hasattr(found, "grid"):
+                        made.append((path, item))
                     facts = {
                         "path": str(path),
                         "index": item.index,
@@ -144,6 +148,21 @@ class GenerateVerb(Generic[R]):
                         "infotext": item.infotext,
                     }
                     bar.result(json.dumps(facts, ensure_ascii=False) if as_json else str(path))
+                if len(made) > 1:
+                    path = save_grid(made)
+                    bar.result(json.dumps({"path": str(path), "grid": len(made)}) if as_json else str(path))
+
+
+def save_grid(made: Sequence[tuple[Path, Picture]]) -> Path:
+    """Save pictures as one, beside the first of them and with its parameters; says where."""
+    from sfumato.files import write_atomic
+    from sfumato.picture import encode, format_of, grid
+
+    first, picture = made[0]
+    sheet = encode(grid([each.image for _, each in made]), format_of(first.suffix), infotext=picture.infotext)
+    path = first.with_name(f"{first.stem}-grid{sheet.extension}")
+    write_atomic(path, sheet.data)
+    return path
 
 
 def _closable(app: Application, request: Txt2Img | Img2Img) -> Generator[Event | Picture]:
