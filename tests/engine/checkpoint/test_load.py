@@ -198,6 +198,34 @@ def test_what_is_missing_or_misshapen_is_named(state, tmp_path):
         load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight", (64,), "wrong rank"),
+        ("model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight", (), "wrong rank"),
+        ("model.diffusion_model.input_blocks.0.0.weight", (0, 4, 3, 3), "is empty"),
+        ("first_stage_model.encoder.conv_in.weight", (0, 3, 3, 3), "is empty"),
+    ],
+)
+def test_shapes_that_no_model_has_are_named(state, name, shape, message, tmp_path):
+    assert name in state
+    with pytest.raises(CorruptFile, match=message):
+        load(write(state | {name: torch.ones(shape)}, tmp_path / "odd.ckpt"))
+
+
+@pytest.mark.parametrize(
+    ("hints", "message"),
+    [
+        (Hints(norm_num_groups=7), "sizes do not go together"),
+        (Hints(vae_norm_num_groups=7), "sizes do not go together"),
+        (Hints(text_skip=(99,)), "99 layers from its end and has 2"),
+    ],
+)
+def test_facts_that_contradict_the_shapes_are_explained(state, hints, message, tmp_path):
+    with pytest.raises(CorruptFile, match=message):
+        load(write(state, tmp_path / "model.ckpt"), hints=hints)
+
+
 def test_too_little_memory_is_found_before_reading(state, tmp_path, monkeypatch):
     path = write(state, tmp_path / "model.safetensors")
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 1 << 20, "total": 1 << 40})())

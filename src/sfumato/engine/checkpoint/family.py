@@ -242,10 +242,14 @@ def _encoders(table: Shapes, row: Family, hints: Hints, context_dim: int) -> tup
 
 def _skip(encoder: Encoder, width: int, layers: int, hints: Hints, index: int) -> int:
     """Which hidden states; OpenCLIP H saved without its unused last layer ends where the model reads."""
-    if hints.text_skip and index < len(hints.text_skip):
-        return hints.text_skip[index]
     cut = encoder.prefix == OPEN_CLIP_PREFIX and width == 1024 and layers == 23
-    return 1 if cut else encoder.skip
+    skip = hints.text_skip[index] if hints.text_skip and index < len(hints.text_skip) else 1 if cut else encoder.skip
+    if skip > layers:
+        raise CorruptFile(
+            f"A text encoder is to be read {skip} layers from its end and has {layers}.",
+            advice="The file is damaged, or its metadata belongs to another model.",
+        )
+    return skip
 
 
 def _variant(table: Shapes, unet: UNetConfig) -> Variant:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 import torch
@@ -21,6 +23,8 @@ from sfumato.engine.process import prepare_process
 from sfumato.errors import CorruptFile, OutOfMemory
 
 log = logging.getLogger(__name__)
+
+Built = TypeVar("Built", bound=nn.Module)
 
 READ_AHEAD = 64 << 20
 OPTIONAL = ("logit_scale",)
@@ -67,8 +71,7 @@ def load(
         source = source.with_text(open_model(Path(text)))
     known = replace(hints, prediction=prediction or hints.prediction).over(source.hints)
     spec = detect(source.table, known)
-    with torch.device("meta"):
-        model = DiffusionModel(spec)
+    model = _built(lambda: DiffusionModel(spec))
     assign(model, source.table, dtype=dtype, device=torch.device(device), channels_last=channels_last)
     return model
 
@@ -88,11 +91,22 @@ def load_vae(
     """
     source = open_vae(Path(path))
     config = vae_of(source.table, source.hints, scale_factor)
-    with torch.device("meta"):
-        vae = AutoencoderKL(config)
+    vae = _built(lambda: AutoencoderKL(config))
     table = source.table.replaced(source.table.below(VAE))
     assign(vae, table, dtype=dtype, device=torch.device(device), channels_last=channels_last)
     return vae
+
+
+def _built(make: Callable[[], Built]) -> Built:
+    """A module on the meta device; widths, heads and groups of a file that do not go together are CorruptFile."""
+    try:
+        with torch.device("meta"):
+            return make()
+    except (ValueError, RuntimeError) as error:
+        raise CorruptFile(
+            f"The model's sizes do not go together: {str(error)[:200]}.",
+            advice="The file is damaged, or its metadata or the yaml beside it belongs to another model.",
+        ) from error
 
 
 def assign(module: nn.Module, table: TensorTable, *, dtype: torch.dtype, device: torch.device, channels_last: bool) -> None:

@@ -47,11 +47,11 @@ class Part:
         return cls({name[len(prefix) :]: tuple(table[name].shape) for name in table if name.startswith(prefix)}, what)
 
     def size(self, name: str, axis: int) -> int:
-        """One dimension of a tensor that must be there (else CorruptFile)."""
+        """One dimension of a tensor that must be there and must not be empty (else CorruptFile)."""
         shape = self.shapes.get(name)
-        if shape is None or len(shape) <= axis:
+        if shape is None or len(shape) <= axis or shape[axis] < 1:
             raise CorruptFile(
-                f"The {self.what} lacks the tensor {name!r}, or it has the wrong rank.",
+                f"The {self.what} lacks the tensor {name!r}, or it is empty or has the wrong rank.",
                 advice="The file is incomplete, or the model is of a kind that is not known here.",
             )
         return shape[axis]
@@ -98,8 +98,7 @@ def unet_config(unet: Part, *, groups: int | None = None, heads: int | None = No
     if heads is None and head_dim is None:
         common = math.gcd(*_attention_widths(unet)) if projection else 64
         heads, head_dim = (None, math.gcd(64, common)) if linear else (math.gcd(8, common), None)
-    context = next((shape[1] for name, shape in unet.shapes.items() if name.endswith("attn2.to_k.weight")), 0)
-    adm = unet.shapes.get("label_emb.0.0.weight")
+    keys = next((name for name in unet.shapes if name.endswith("attn2.to_k.weight")), None)
     return UNetConfig(
         in_channels=unet.size("input_blocks.0.0.weight", 1),
         out_channels=unet.size("out.2.weight", 0),
@@ -111,11 +110,11 @@ def unet_config(unet: Part, *, groups: int | None = None, heads: int | None = No
         transformer_depth_output=tuple(
             unet.count(f"output_blocks.{i}.1.transformer_blocks.") for i in range(unet.count("output_blocks."))
         ),
-        context_dim=context,
+        context_dim=unet.size(keys, 1) if keys else 0,
         num_heads=heads if head_dim is None else None,
         head_dim=head_dim,
         use_linear_projection=linear,
-        adm_in_channels=adm[1] if adm else None,
+        adm_in_channels=unet.size("label_emb.0.0.weight", 1) if "label_emb.0.0.weight" in unet.shapes else None,
         norm_num_groups=groups or groups_for(channels),
     )
 
@@ -147,7 +146,7 @@ def _encoder_levels(unet: Part, channels: int) -> tuple[list[int], list[int], li
 
 
 def _attention_widths(unet: Part) -> set[int]:
-    return {shape[0] for name, shape in unet.shapes.items() if name.endswith("attn1.to_q.weight")}
+    return {unet.size(name, 0) for name in unet.shapes if name.endswith("attn1.to_q.weight")}
 
 
 def text_config(
