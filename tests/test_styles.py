@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sfumato.errors import CorruptFile, DiskFull
+from sfumato.errors import CorruptFile, DiskFull, InvalidRequest
 from sfumato.styles import Style, apply_styles, extract_styles, format_styles, load_styles, parse_styles, save_styles
 
 CELL = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=40)
@@ -19,6 +19,13 @@ def test_styles_come_off_as_they_went_on():
     styles = [Style("Oil", "oil painting", "photo"), Style("Frame", "framed {prompt}, gold"), Style("Unused", "neon")]
     prompt, negative = apply_styles(styles, ["Oil", "Frame"], "a mill", "people")
     assert extract_styles(styles, prompt, negative) == (("Oil", "Frame"), "a mill", "people")
+
+
+def test_styles_that_double_the_prompt_end_before_memory_does():
+    styles = [Style("Twice", "{prompt} {prompt}")]
+    assert apply_styles(styles, ["Twice", "Twice"], "x", "") == ("x x x x", "")
+    with pytest.raises(InvalidRequest, match="longer than 256 KB"):
+        apply_styles(styles, ["Twice"] * 100, "x", "")
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sfumato.errors import CorruptFile
+from sfumato.errors import CorruptFile, InvalidRequest
 from sfumato.files import write_atomic
 
 PLACE = "{prompt}"
 """Where a style takes the prompt in; without it the style is appended."""
+
+MAX_MERGED = 256 * 1024
+"""Characters of a prompt with its styles: each that takes it in twice doubles it, so that a few more would fill any memory."""
 
 _COLUMNS = ("name", "prompt", "negative_prompt")
 
@@ -27,8 +30,17 @@ class Style:
 
 
 def merge(prompt: str, styles: Iterable[str]) -> str:
-    """The prompt with style texts applied one after another."""
+    """The prompt with style texts applied one after another.
+
+    Raises:
+        InvalidRequest: the result would be longer than `MAX_MERGED`.
+    """
     for style in styles:
+        if len(style) + max(1, style.count(PLACE)) * len(prompt) > MAX_MERGED:
+            raise InvalidRequest(
+                f"The prompt would be longer than {MAX_MERGED >> 10} KB with its styles.",
+                advice="Use fewer styles, or ones that take the prompt in once.",
+            )
         if PLACE in style:
             prompt = style.replace(PLACE, prompt)
         else:
