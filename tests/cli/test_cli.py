@@ -514,3 +514,10 @@ class TestEvaluate:
     def test_refusals(self, run: Run, app: FakeApp, words: list[str]) -> None:
         assert run("evaluate", *words)[0] == 2
         assert app.evaluated == []
+
+
+def test_a_name_beyond_all_bounds_is_not_repeated(run: Run) -> None:
+    code, _, err = run("info", "x" * 5000)
+    assert code != 0
+    assert "x" * 100 in err
+    assert len(err) < 500

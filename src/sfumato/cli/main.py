@@ -113,7 +113,7 @@ def main(argv: Sequence[str] | None = None, make_app: MakeApp = make_app) -> int
     except SfumatoError as error:
         return complain(error, debug)
     except OSError as error:
-        name = f" {error.filename}" if error.filename else ""
+        name = f" {str(error.filename)[:200]}" if error.filename else ""
         return complain(SfumatoError(f"{error.strerror or error}:{name}" if name else str(error)), debug)
 
 
