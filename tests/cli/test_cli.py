@@ -205,6 +205,7 @@ class TestOptions:
         }
         words = needed.get(verb, [])
         foreign = "--listen --api --port 7860 --xformers --medvram --no-half --theme dark --vae-dir x --use-cpu sd interrogate"
+        foreign += " --sub-quad-q-chunk-size 256 --always-batch-cond-uncond --no-progressbar-hiding --gfpgan-dir x"
         assert run(verb, *words, *foreign.split())[0] == 0
 
     def test_modules_for_the_cpu_do_not_swallow_the_prompt_unseen(self, run: Run) -> None:
@@ -347,7 +348,7 @@ class TestPromptsFrom:
     @pytest.mark.parametrize(
         ("text", "expected"),
         [
-            (b"fine\n--stepz 5", "line 2: there is no parameter 'stepz'."),
+            (b"fine\n--stepz 5", "line 2: there is no parameter 'stepz'. Did you mean steps?"),
             (b"--steps", "line 1: steps lacks its value."),
             (b"--steps 5 6", "line 1: '6' stands where a --key is expected."),
             (b"--prompt 'open", "line 1: a quotation mark is without its partner."),
@@ -382,6 +383,11 @@ class TestInfotext:
         run("txt2img", "--infotext", "t.txt")
         run("txt2img", "--infotext", "p.png")
         assert [request.seed for request in app.requests] == [3, 3]
+
+    def test_a_file_that_is_not_there_is_no_text(self, run: Run, app: FakeApp) -> None:
+        code, _, err = run("txt2img", "x", "--infotext", "gone.png")
+        assert (code, app.requests) == (3, [])
+        assert "There is no file 'gone.png'." in err
 
     def test_what_is_not_taken_over_is_said(self, run: Run) -> None:
         assert "warning: " in run("txt2img", "--infotext", "x\nSteps: 5, Sampler: Euler, Seed: 1, Strange thing: 4")[2]
@@ -521,3 +527,14 @@ def test_a_name_beyond_all_bounds_is_not_repeated(run: Run) -> None:
     assert code != 0
     assert "x" * 100 in err
     assert len(err) < 500
+
+
+def test_a_folder_that_takes_nothing_is_found_before_any_work(
+    app: FakeApp, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    code, out, err = run("txt2img", "x", "--output", "made/x.png")
+    assert code == 1
+    assert out == ""
+    assert "Nothing may be written here: made" in err
+    assert not app.requests

@@ -34,7 +34,10 @@ SERVER_FLAGS = (
     "--no-download-sd-model", "--do-not-download-clip", "--lowram", "--allow-code", "--skip-version-check",
     "--gradio-debug", "--test-server", "--hide-ui-dir-config", "--freeze-settings",
     "--disable-tls-verify", "--no-prompt-history", "--no-gradio-queue", "--gradio-queue", "--disable-all-extensions",
-    "--disable-extra-extensions", "--administrator", "--ui-debug-mode", "--log-startup",
+    "--disable-extra-extensions", "--administrator", "--ui-debug-mode", "--log-startup", "--add-stop-route",
+    "--no-progressbar-hiding", "--always-batch-cond-uncond", "--unload-gfpgan", "--deepdanbooru", "--use-ipex",
+    "--disable-model-loading-ram-optimization", "--show-negative-prompt", "--use-textbox-seed", "--api-server-stop",
+    "--enable-console-prompts", "--skip-load-model-at-start", "--unix-filenames-sanitization", "--no-tests",
 )
 # The same, with a value.
 SERVER_VALUES = (
@@ -43,6 +46,9 @@ SERVER_VALUES = (
     "--ngrok", "--ui-config-file", "--ui-settings-file", "--loglevel", "--gradio-allowed-path", "--config",
     "--embeddings-dir", "--hypernetwork-dir", "--lora-dir", "--ckpt-dir", "--vae-dir", "--styles-file",
     "--esrgan-models-path", "--realesrgan-models-path", "--gfpgan-models-path", "--codeformer-models-path",
-    "--max-batch-count",
+    "--max-batch-count", "--gfpgan-dir", "--gfpgan-model", "--textual-inversion-templates-dir", "--localizations-dir",
+    "--ngrok-region", "--ngrok-options", "--bsrgan-models-path", "--dat-models-path", "--clip-models-path",
+    "--sub-quad-q-chunk-size", "--sub-quad-kv-chunk-size", "--sub-quad-chunk-threshold", "--gradio-img2img-tool",
+    "--gradio-inpaint-tool", "--freeze-settings-in-sections", "--freeze-specific-settings", "--filenames-max-length",
 )
 # fmt: on

@@ -20,7 +20,7 @@ from sfumato.cli.parameters import add_parameters, build, given_values, read_siz
 from sfumato.cli.parser import Parser
 from sfumato.cli.progress import ProgressBar
 from sfumato.cli.prompts import read_line, read_lines
-from sfumato.errors import InvalidRequest
+from sfumato.errors import InvalidRequest, NotFound
 from sfumato.events import Event
 from sfumato.request import Img2Img, Txt2Img
 
@@ -101,7 +101,7 @@ class GenerateVerb(Generic[R]):
             try:
                 own = read_line(line, self.cls)
             except InvalidRequest as error:
-                raise InvalidRequest(f"{place}{error.message}") from None
+                raise InvalidRequest(f"{place}{error.message}", advice=error.advice) from None
             if values.get("prompt") and "prompt" in own:
                 own["prompt"] = f"{values['prompt']} {own['prompt']}"
             yield build(self.cls, values | own, place)
@@ -116,6 +116,8 @@ class GenerateVerb(Generic[R]):
             if path.is_file():
                 is_text = path.suffix.lower() == ".txt"
                 text = path.read_text(encoding="utf-8") if is_text else str(application().inspect(path).get("infotext", ""))
+            elif "\n" not in text and path.suffix.lower() in (".txt", *(f".{name}" for name in FORMATS)):
+                raise NotFound(f"There is no file {text!r}.")
         values, warnings = to_request(text, self.cls)
         for warning in warnings:
             warn(found, warning)

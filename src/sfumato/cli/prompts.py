@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
@@ -70,7 +71,8 @@ def read_line(line: str, cls: type[Generation]) -> dict[str, Any]:
         if key in IGNORED:
             continue
         if name not in known:
-            raise InvalidRequest(f"there is no parameter {key[:100]!r}.")
+            near = difflib.get_close_matches(key[:100], [*known, *names], n=1)
+            raise InvalidRequest(f"there is no parameter {key[:100]!r}.", advice=f"Did you mean {near[0]}?" if near else "")
         if not given:
             raise InvalidRequest(f"{key} lacks its value.")
         values[name] = tuple(part.strip() for part in given.split(",")) if known[name].kind == "texts" else given
