@@ -44,8 +44,9 @@ class Registry(Mapping[str, T], Generic[T]):
         found = self._names.get(name.casefold())
         if found is None:
             near = difflib.get_close_matches(name.casefold()[:100], list(self._names), n=3, cutoff=0.5)
-            hint = ", ".join(dict.fromkeys(self._names[key] for key in near)) or ", ".join(list(self._items)[:30])
-            raise NotFound(f"There is no {self.kind} named {name[:100]!r}.", advice=f"Did you mean one of: {hint}?")
+            meant = " or ".join(dict.fromkeys(self._names[key] for key in near))
+            advice = f"Did you mean {meant}?" if meant else f"There are: {', '.join(list(self._items)[:30])}."
+            raise NotFound(f"There is no {self.kind} named {name[:100]!r}.", advice=advice)
         return found
 
     def aliases(self, name: str) -> tuple[str, ...]:

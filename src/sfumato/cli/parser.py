@@ -6,6 +6,7 @@ import argparse
 import difflib
 import re
 import shutil
+import textwrap
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -17,6 +18,12 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=34, width=min(shutil.get_terminal_size().columns, 130) - 2)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """A description in the width of the terminal; examples line by line as they are."""
+        if text.startswith("examples:"):
+            return super()._fill_text(text, width, indent)
+        return textwrap.fill(" ".join(text.split()), width, initial_indent=indent, subsequent_indent=indent)
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
         """`-o, --output PATH`, the value named once."""

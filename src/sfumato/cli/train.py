@@ -24,7 +24,7 @@ examples:
   sfumato train starter/vae
   sfumato train starter
   sfumato train my-recipe.toml --set loop.steps=2000 --set optimizer.rate=1e-4
-  sfumato train starter/unet --minutes 60
+  sfumato train starter/unet-64 --minutes 60
 """
 
 
