@@ -161,6 +161,7 @@ def test_damaged_weights(part, said):
     with pytest.raises(NotANumber, match=said) as caught:
         pixels(words(), damaged)
     assert caught.value.advice
+    assert "--no-half-vae" not in caught.value.advice  # it is taken, and has no effect
 
 
 def test_damaged_encoder():

@@ -69,7 +69,7 @@ def _decode_one(vae: AutoencoderKL, latents: Tensor, run: Callable[[AutoencoderK
     if not torch.isfinite(pixels).all():
         raise NotANumber(
             "The VAE gave pixels that are not numbers.",
-            advice="Its weights may be damaged, or too large for half precision: choose another VAE or run with --no-half-vae.",
+            advice="Its weights may be damaged: choose another VAE. Or the latents are too large: lower the CFG scale.",
         )
     return pixels.float()
 
@@ -93,7 +93,7 @@ def encode(vae: AutoencoderKL, pixels: Tensor, *, scaled: bool = True, strips: b
     if not torch.isfinite(latents).all():
         raise NotANumber(
             "The VAE gave latents that are not numbers.",
-            advice="Its weights may be damaged, or too large for half precision: choose another VAE or run with --no-half-vae.",
+            advice="Its weights may be damaged: choose another VAE.",
         )
     return vae.to_latents(latents) if scaled else latents
 

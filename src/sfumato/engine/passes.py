@@ -80,7 +80,8 @@ class Drive:
         if not all(torch.isfinite(condition.hidden).all() for condition in plan):
             raise NotANumber(
                 "The text encoder gave numbers that are not finite.",
-                advice="The model may be damaged or too large for half precision: run with --no-half, or choose another model.",
+                advice="Brackets within brackets multiply: take some out where there are hundreds. Otherwise the model may be"
+                " damaged or too large for half precision: run with --no-half, or choose another model.",
             )
         return plan.conditions()
 
