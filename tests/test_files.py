@@ -69,3 +69,13 @@ def test_a_name_is_given_once(tmp_path):
     assert len(winners) == 1
     assert (tmp_path / "a.txt").read_bytes() == bytes(winners)
     assert names(tmp_path) == ["a.txt"]
+
+
+def test_an_error_names_the_file_that_was_asked_for(tmp_path, monkeypatch):
+    def refused(file, mode):
+        raise PermissionError(13, "Permission denied", str(file))
+
+    monkeypatch.setattr("builtins.open", refused)
+    with pytest.raises(PermissionError) as caught:
+        write_atomic(tmp_path / "picture.png", b"x")
+    assert caught.value.filename == str(tmp_path / "picture.png")

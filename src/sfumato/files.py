@@ -37,6 +37,8 @@ def write_atomic(path: Path, data: bytes, *, replace: bool = True) -> None:
     except OSError as error:
         if error.errno in _NO_ROOM:
             raise DiskFull(f"There is no room left to write {path.name}.", advice=f"Free some space in {path.parent}.") from None
+        if error.filename == str(part):
+            error.filename = str(path)  # the name that its reader knows
         raise
     finally:
         part.unlink(missing_ok=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,7 +58,10 @@ class Output:
         """Make the folder now: better no picture is begun than one that cannot be saved (OSError)."""
         folder = self._folder if self._target is None else Path(self._target).expanduser().parent
         fixed = next((index for index, part in enumerate(folder.parts) if "[" in part), len(folder.parts))
-        Path(*folder.parts[:fixed]).mkdir(parents=True, exist_ok=True)
+        folder = Path(*folder.parts[:fixed])
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "Nothing may be written here", str(folder))
 
     def save(self, picture: Picture, request: Generation) -> Path:
         """Save a picture and say where it is; a name that was made up never replaces a file."""
