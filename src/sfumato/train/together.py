@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -83,7 +84,8 @@ class Accelerated:
         try:
             from accelerate import Accelerator
         except ImportError as error:
-            raise Unsupported("Several processes need accelerate.", advice="Install the extra `train`.") from error
+            advice = f"Install it: {sys.executable} -m pip install accelerate"
+            raise Unsupported("Several processes need accelerate.", advice=advice) from error
         self._accelerator: Accelerator = Accelerator(cpu=cpu)
 
     @property

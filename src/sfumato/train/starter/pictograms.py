@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -172,7 +173,8 @@ def read_font(path: Path) -> Atlas:
     try:
         from fontTools.ttLib import TTFont, TTLibError  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError as error:
-        raise Unsupported("Reading the font needs fontTools.", advice="Install the extra `train`.") from error
+        advice = f"Install it: {sys.executable} -m pip install fonttools"
+        raise Unsupported("Reading the font needs fontTools.", advice=advice) from error
     try:
         with path.open("rb") as file, TTFont(file, lazy=True) as font:
             codes = font.getBestCmap() or {}
