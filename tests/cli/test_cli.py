@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -538,3 +539,12 @@ def test_a_folder_that_takes_nothing_is_found_before_any_work(
     assert out == ""
     assert "Nothing may be written here: made" in err
     assert not app.requests
+
+
+def test_a_request_to_end_ends_as_ctrl_c_does(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("pathlib.Path.mkdir", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    code, out, err = run("txt2img", "x", "--output", "made/x.png")
+    assert (code, out) == (130, "")
+    assert "Cancelled." in err
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -5,10 +5,14 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 
 from sfumato.cli.app import MakeApp, make_app
 from sfumato.errors import Cancelled, InvalidRequest, SfumatoError
@@ -103,7 +107,8 @@ def main(argv: Sequence[str] | None = None, make_app: MakeApp = make_app) -> int
     debug = "--debug" in words[:end]
     words = [word for word in words[:end] if word != "--debug"] + words[end:]
     try:
-        return run(words, make_app)
+        with terminable():
+            return run(words, make_app)
     except KeyboardInterrupt:
         return complain(Cancelled("Cancelled."), debug)
     except BrokenPipeError:
@@ -115,6 +120,23 @@ def main(argv: Sequence[str] | None = None, make_app: MakeApp = make_app) -> int
     except OSError as error:
         name = f" {str(error.filename)[:200]}" if error.filename else ""
         return complain(SfumatoError(f"{error.strerror or error}:{name}" if name else str(error)), debug)
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """While this lasts, SIGTERM ends the work as Ctrl-C does, so that nothing half written is left behind."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)  # None: not set from Python
 
 
 def complain(error: SfumatoError, debug: bool) -> int:
