@@ -229,7 +229,7 @@ class SeedParameters(BaseModel):
     seed: int = _seed(
         -1,
         "Seed",
-        "Number that fixes the noise; −1 draws one. Further pictures of a batch count up from it.",
+        "Number that fixes the noise; -1 draws one. Further pictures of a batch count up from it.",
         ge=-1,
         le=MAX_SEED,
         step=1,
@@ -239,7 +239,7 @@ class SeedParameters(BaseModel):
     subseed: int = _seed(
         -1,
         "Variation seed",
-        "Seed of the noise that is blended in; −1 draws one.",
+        "Seed of the noise that is blended in; -1 draws one.",
         ge=-1,
         le=MAX_SEED,
         step=1,
