@@ -73,10 +73,8 @@ def find_verb(word: str) -> Verb:
     if word in verbs:
         return verbs[word]
     if word.startswith("-"):
-        raise InvalidRequest(
-            f"The first word must be a verb, not {word!r}: there is no web interface yet that starts without one.",
-            advice=f"Verbs: {', '.join(verbs)}.",
-        )
+        advice = f"There is no web interface yet that starts without one. Verbs: {', '.join(verbs)}."
+        raise InvalidRequest(f"The first word must be a verb, not {word!r}.", advice=advice)
     near = difflib.get_close_matches(word, verbs, n=1)
     advice = f"Did you mean {near[0]}?" if near else f"Verbs: {', '.join(verbs)}."
     raise InvalidRequest(f"There is no verb {word[:100]!r}.", advice=advice)
