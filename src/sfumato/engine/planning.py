@@ -62,9 +62,8 @@ class Planner:
         """The pass that makes new pictures."""
         width, height = self.first_size()
         drive = self.drive(self.model, width, height, extra=extra_channels(self.model, height, width))
-        refined = not self._hires() or self._hires_refined() != "second pass"
         plan = new_plan(self.request, self.model, self.sampler, self.scheduler)
-        return Pass(drive, plan, self.refiner(drive) if refined else None)
+        return Pass(drive, plan, self.refiner(drive) if self._refines_first_pass() else None)
 
     def codec(self, model: DiffusionModel) -> Codec:
         """What encodes and decodes the latents of a model."""
@@ -150,8 +149,7 @@ class Planner:
     def _load_refiner(self) -> DiffusionModel:
         return self.material.load(self.request.refiner_checkpoint)
 
-    def _hires(self) -> bool:
-        return isinstance(self.request, Txt2Img) and self.request.enable_hr
-
-    def _hires_refined(self) -> str:
-        return self.request.hr_refiner_pass if isinstance(self.request, Txt2Img) else "both passes"
+    def _refines_first_pass(self) -> bool:
+        """Whether the refiner takes part in the first pass; with hires fix it may wait for the second."""
+        request = self.request
+        return not (isinstance(request, Txt2Img) and request.enable_hr and request.hr_refiner_pass == "second pass")

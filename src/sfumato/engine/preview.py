@@ -20,8 +20,8 @@ class Previewer:
     """Turns latents into pictures by one method.
 
     Args:
-        method: "linear" costs nothing and is an eighth as large, "taesd" needs a decoder and is nearly right, "full" is the
-            autoencoder itself.
+        method: "linear" costs nothing and has one colour for each latent cell, "taesd" needs a decoder and is nearly right,
+            "full" is the autoencoder itself.
         model: whose latents they are.
         taesd: the small decoder; without one "taesd" falls back to "linear".
     """
@@ -31,11 +31,6 @@ class Previewer:
         self._model = model
         self._taesd = taesd
         self._linear: LatentToRGB | None = None
-
-    @property
-    def fell_back(self) -> bool:
-        """Whether `method` is not the one asked for."""
-        return self._taesd is None and self.method == "linear"
 
     @torch.inference_mode()
     def __call__(self, latents: Tensor) -> list[Image.Image]:

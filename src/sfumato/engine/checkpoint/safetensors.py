@@ -73,19 +73,6 @@ def read_safetensors(path: Path) -> TensorTable:
         raise
 
 
-def header_end(path: Path) -> int:
-    """Offset of the first byte after the header; what is hashed so that editing metadata does not change the hash.
-
-    Raises:
-        CorruptFile: the file is too short for the header it declares.
-    """
-    source = ByteSource(path)
-    try:
-        return _header_range(source)
-    finally:
-        source.close()
-
-
 def _header_range(source: ByteSource) -> int:
     if source.size < 8:
         raise CorruptFile(f"The file has {source.size} bytes.", advice="A safetensors file begins with a length of 8 bytes.")

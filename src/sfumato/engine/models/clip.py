@@ -51,11 +51,16 @@ class CLIPMLP(nn.Module):
 
 
 class CLIPLayer(nn.Module):
-    """Attention and feed-forward part, each behind a norm and added to what came in."""
+    """Attention and feed-forward part, each behind a norm and added to what came in.
 
-    def __init__(self, config: TextConfig) -> None:
+    Args:
+        config: the shapes.
+        attention: what looks at what; tokens at those before them by default.
+    """
+
+    def __init__(self, config: TextConfig, attention: type[CLIPAttention] = CLIPAttention) -> None:
         super().__init__()
-        self.self_attn = CLIPAttention(config)
+        self.self_attn = attention(config)
         self.layer_norm1 = LayerNorm(config.width)
         self.mlp = CLIPMLP(config)
         self.layer_norm2 = LayerNorm(config.width)

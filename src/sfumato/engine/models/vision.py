@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sfumato.engine.models.clip import CLIPMLP, CLIPAttention
+from sfumato.engine.models.clip import CLIPAttention, CLIPLayer
 from sfumato.engine.models.config import TextConfig
 from sfumato.engine.models.layers import Conv2d, Embedding, LayerNorm, Linear, split_heads
 
@@ -69,29 +69,12 @@ class VisionAttention(CLIPAttention):
         return result
 
 
-class VisionLayer(nn.Module):
-    """Attention and feed-forward part, each behind a norm and added to what came in."""
-
-    def __init__(self, config: TextConfig) -> None:
-        super().__init__()
-        self.self_attn = VisionAttention(config)
-        self.layer_norm1 = LayerNorm(config.width)
-        self.mlp = CLIPMLP(config)
-        self.layer_norm2 = LayerNorm(config.width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[b, n, width] -> [b, n, width]."""
-        x = x + self.self_attn(self.layer_norm1(x))
-        fed: Tensor = self.mlp(self.layer_norm2(x))
-        return x + fed
-
-
 class VisionEncoder(nn.Module):
     """The stack of layers."""
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(VisionLayer(_inner(config)) for _ in range(config.layers))
+        self.layers = nn.ModuleList(CLIPLayer(_inner(config), VisionAttention) for _ in range(config.layers))
 
 
 class VisionModel(nn.Module):

@@ -47,10 +47,3 @@ def style_statistics(pictures: Tensor) -> StyleStatistics:
         paper=(pictures.amin(dim=1) > 0.94).float().mean(dim=(1, 2)),
         blocks=(pictures - mosaic(pictures, 32, 32)).abs().mean(dim=(1, 2, 3)),
     )
-
-
-def block_ratio(pictures: Tensor) -> Tensor:
-    """How much of a picture's detail is within the blocks of pixel art, [n]; near 0 for pixel art, about 1 otherwise."""
-    statistics = style_statistics(pictures)
-    spread = pictures.flatten(1).std(dim=1).clamp(min=1e-3)
-    return statistics.blocks / spread
